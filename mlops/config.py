@@ -1,0 +1,150 @@
+"""Settings of one installation: where state lives and which adapters are used.
+
+Precedence: environment variables `MLOPS_*`, then `config/settings/<environment>.yaml`, then the embedded defaults,
+which need no server, no Docker and no account and keep all state under `var/`.
+
+One rule: this module is the only reader of environment variables.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mlops.errors import ConfigError, did_you_mean
+
+_PREFIX = "MLOPS_"
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class MLOpsConfig(BaseModel):
+    """Settings of one installation. Every field `x` can be set by the environment variable `MLOPS_X`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path = Field(description="Root of the repository: holds config/, feature_repo/ and dags/.")
+    env: str = Field("embedded", description="Name of the settings file config/settings/<env>.yaml.")
+    var: str = Field(
+        "", description="URI of tables and artifacts: a local path or s3://bucket/prefix. Default: <home>/var."
+    )
+    state_dir: Path = Field(Path(), description="Local folder of SQLite files and process ids. Default: var, if local.")
+    models_dir: Path = Field(Path(), description="Folder of model specs. Default: <home>/config/models.")
+    feature_repo: Path = Field(Path(), description="Folder of the Feast repository. Default: <home>/feature_repo.")
+    feature_store_yaml: str = Field("feature_store.yaml", description="Feast configuration, within feature_repo.")
+    tracking_uri: str = Field("", description="MLflow tracking and registry. Default: SQLite in state_dir.")
+    artifact_uri: str = Field("", description="Root of MLflow artifacts. Default: <state_dir>/mlflow/artifacts.")
+    ledger_url: str = Field("", description="SQLAlchemy URL of the ledger. Default: SQLite in state_dir.")
+    code_version: str = Field("", description="Git commit of the code, for lineage. Default: asked of git.")
+    actor: str = Field("", description="Who decides, as written into the ledger. Default: the operating system's user.")
+    variables: dict[str, str] = Field(default_factory=dict, description="Values for ${NAME} in model specs.")
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> MLOpsConfig:
+        """The settings for this process.
+
+        Args:
+            environ: environment variables; default `os.environ`.
+
+        Raises:
+            ConfigError: an unknown setting, a wrong value, or no repository found.
+        """
+        environ = os.environ if environ is None else environ
+        home = find_home(environ)
+        env = environ.get(f"{_PREFIX}ENV", "embedded")
+        values: dict[str, Any] = _read_settings(home / "config" / "settings" / f"{env}.yaml", environ)
+        known = set(cls.model_fields) - {"variables"}
+        for name, value in environ.items():
+            if name.startswith(_PREFIX) and value and (key := name.removeprefix(_PREFIX).lower()) in known:
+                values[key] = value
+        values |= {"home": home, "env": env}
+        return cls.build(values, environ)
+
+    @classmethod
+    def build(cls, values: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> MLOpsConfig:
+        """Fill in the defaults that depend on other settings. `values` must hold `home`."""
+        filled = dict(values)
+        home = Path(filled["home"]).absolute()
+        var = str(filled.get("var") or home / "var")
+        if "://" not in var:
+            var = str(Path(var).absolute())
+        state = Path(filled.get("state_dir") or (var if "://" not in var else home / "var")).absolute()
+        filled |= {"home": home, "var": var, "state_dir": state}
+        defaults = {
+            "models_dir": home / "config" / "models",
+            "feature_repo": home / "feature_repo",
+            "tracking_uri": f"sqlite:///{state}/mlflow/mlflow.db",
+            "artifact_uri": f"{state}/mlflow/artifacts",
+            "ledger_url": f"sqlite:///{state}/ledger/ledger.db",
+        }
+        for key, default in defaults.items():
+            filled[key] = filled.get(key) or default
+        own = {f"{_PREFIX}VAR": var, f"{_PREFIX}STATE_DIR": str(state), f"{_PREFIX}HOME": str(home)}
+        filled["variables"] = dict(environ or {}) | own
+        try:
+            return cls(**filled)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            hint = did_you_mean(key, cls.model_fields) if first["type"] == "extra_forbidden" else ""
+            raise ConfigError(f"Setting {key!r}: {first['msg']}.", hint=hint) from error
+
+    def expand(self, text: str) -> str:
+        """Replace `${NAME}` by its value.
+
+        Raises:
+            ConfigError: a name without a value.
+        """
+        return expand(text, self.variables)
+
+
+def expand(text: str, variables: Mapping[str, str]) -> str:
+    """Replace `${NAME}` by its value.
+
+    >>> expand("${ROOT}/in", {"ROOT": "/data"})
+    '/data/in'
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in variables:
+            raise ConfigError(
+                f"{text!r} uses ${{{name}}}, which has no value.", hint=f"Set the environment variable {name}."
+            )
+        return variables[name]
+
+    return _VARIABLE.sub(value, text)
+
+
+def find_home(environ: Mapping[str, str]) -> Path:
+    """The repository: `MLOPS_HOME`, else the nearest folder upwards with config/models, else beside this package.
+
+    Raises:
+        ConfigError: none of the three is one.
+    """
+    if given := environ.get(f"{_PREFIX}HOME"):
+        return Path(given).absolute()
+    here = Path.cwd()
+    for folder in (here, *here.parents, Path(__file__).parents[1]):
+        if (folder / "config" / "models").is_dir():
+            return folder
+    raise ConfigError(
+        f"No config/models found in {here} or above it.", hint="Run inside the repository, or set MLOPS_HOME to it."
+    )
+
+
+def _read_settings(path: Path, environ: Mapping[str, str]) -> dict[str, Any]:
+    if not path.exists():
+        if path.stem == "embedded":
+            return {}
+        known = [p.stem for p in path.parent.glob("*.yaml")]
+        raise ConfigError(f"MLOPS_ENV={path.stem}: {path} does not exist.", hint=did_you_mean(path.stem, known))
+    loaded = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path} holds {type(loaded).__name__}, expected keys and values.")
+    return {key: expand(value, environ) if isinstance(value, str) else value for key, value in loaded.items()}

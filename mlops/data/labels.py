@@ -1,0 +1,127 @@
+"""Labels and when they count: a label exists from the moment it became known, and counts once it has matured.
+
+One rule: nothing that arrived after `as_of` is ever seen, so a night run again years later sees the same labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta
+
+import numpy as np
+import pandas as pd
+
+from mlops.data.sources import read_known
+from mlops.data.timezones import to_utc
+from mlops.errors import SchemaError, did_you_mean
+from mlops.spec import LabelSpec, TimestampsSpec
+
+_INSTANT = pd.DatetimeTZDtype("us", "UTC")
+
+
+def mature_labels(
+    label: LabelSpec,
+    frame_source: Callable[[date, date], pd.DataFrame],
+    *,
+    entity: str,
+    timestamps: TimestampsSpec,
+    start: datetime,
+    end: datetime,
+    as_of: datetime,
+) -> pd.DataFrame:
+    """The labels of events in [start, end) that are known and mature at `as_of`.
+
+    A label comes from its own source, or from the data. With a horizon it is the value of the column exactly that much
+    later, and belongs to the event before. Of several for one event, the latest that had arrived counts; one that was
+    taken back (null) is no label.
+
+    Args:
+        label: what the label is and when it counts.
+        frame_source: gives the validated rows delivered from a date to a date, both included; asked only when the label
+            is a column of the data.
+        entity: column of the entity.
+        timestamps: columns of event and arrival of the data; labels of their own source carry the same event column.
+        start: first event, aware.
+        end: end of the events, not included, aware.
+        as_of: what had arrived by then is known, aware. A delivery whose date begins with `as_of` is not read.
+
+    Returns:
+        Entity, `observed_at` (time of the event) and `label` (numbers as float64), one row per event, sorted.
+
+    Raises:
+        SchemaError: a column is missing, or a time has no zone.
+        SourceError: the label's source cannot be read.
+    """
+    horizon = timedelta(hours=label.horizon_hours)
+    ripe = as_of - timedelta(days=label.maturity_days) - horizon
+    first, last = (start + horizon).astimezone(UTC).date(), (as_of - timedelta(microseconds=1)).astimezone(UTC).date()
+    if start > ripe or start >= end or last < first:
+        return _table(entity, pd.DataFrame(columns=[entity, "observed_at", "label"]))
+    rows = _rows(label, frame_source, entity, timestamps, first, last)
+    observed = rows["happened_at"] - horizon
+    counts = (observed >= start) & (observed < end) & (observed <= ripe) & (rows["arrived_at"] <= as_of)
+    known = rows.assign(observed_at=observed)[counts].sort_values("arrived_at", kind="stable")
+    known = known.drop_duplicates([entity, "observed_at"], keep="last").dropna(subset=["label"])
+    return _table(entity, known.sort_values([entity, "observed_at"]))
+
+
+def _rows(
+    label: LabelSpec,
+    frame_source: Callable[[date, date], pd.DataFrame],
+    entity: str,
+    timestamps: TimestampsSpec,
+    first: date,
+    last: date,
+) -> pd.DataFrame:
+    """Entity, happened_at, arrived_at, label of all that was delivered from `first` to `last`."""
+    if label.source is None:
+        frame = frame_source(first, last)
+        arrival = label.arrival or timestamps.arrival or timestamps.event
+        parts = [_plain(frame, label.column, entity, timestamps.event, arrival, None)] if len(frame) else []
+    else:
+        times = TimestampsSpec(event=timestamps.event, arrival=label.arrival)
+        deliveries = read_known(label.source, entity=entity, timestamps=times, first=first, last=last)
+        parts = [
+            _plain(frame, label.column, entity, timestamps.event, label.arrival, day)
+            for day, frame in deliveries
+            if len(frame)
+        ]
+    if not parts:
+        parts = [_plain(pd.DataFrame(columns=[entity, "event", "label"]), "label", entity, "event", "event", None)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _plain(
+    frame: pd.DataFrame, column: str, entity: str, event: str, arrival: str | None, delivered: date | None
+) -> pd.DataFrame:
+    """The four columns.
+
+    Without an arrival column a label is known by the end of its delivery's day, or, if there are no deliveries by day,
+    from the moment it describes.
+    """
+    for name in (entity, event, column, arrival):
+        if name is not None and name not in frame.columns:
+            raise SchemaError(
+                f"Labels have no column {name!r}.",
+                hint=did_you_mean(name, map(str, frame.columns)) + " Correct the model's `label`.",
+            )
+    happened = to_utc(frame[event], None)
+    if arrival is not None:
+        arrived = to_utc(frame[arrival], None)
+    elif delivered is None:
+        arrived = happened
+    else:
+        end_of_day = pd.Timestamp(datetime.combine(delivered, time(), UTC) + timedelta(days=1))
+        arrived = happened.where(happened > end_of_day, end_of_day)
+    return pd.DataFrame(
+        {entity: frame[entity], "happened_at": happened, "arrived_at": arrived, "label": frame[column].astype(object)}
+    )
+
+
+def _table(entity: str, known: pd.DataFrame) -> pd.DataFrame:
+    values = known["label"].infer_objects()
+    if pd.api.types.is_numeric_dtype(values.dtype) or pd.api.types.is_bool_dtype(values.dtype) or not len(values):
+        values = values.astype(np.float64)
+    observed = known["observed_at"].astype(_INSTANT)
+    table = pd.DataFrame({entity: known[entity], "observed_at": observed, "label": values})
+    return table.reset_index(drop=True)

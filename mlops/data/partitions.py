@@ -1,0 +1,243 @@
+"""Partitions: a delivery that keeps its contract is published under its date; one that does not waits in quarantine.
+
+`data/<dataset>/date=D` holds the validated rows that became known on D, sorted by entity and event time;
+`data_quarantine/<dataset>/date=D` holds a refused delivery as it came. Both are replaced whole, so running a date again
+leaves what one run leaves.
+
+One rule: nothing downstream reads the quarantine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time
+
+import pandas as pd
+import pyarrow as pa
+
+from mlops import log
+from mlops.data.contracts import ContractResult
+from mlops.errors import SchemaError, did_you_mean
+from mlops.records import DataSlice
+from mlops.spec import ContractSpec, TimestampsSpec
+from mlops.storage import Manifest, Storage, content_hash
+
+_LOG = log.get(__name__)
+_ARROW = {"float": pa.float64(), "int": pa.int64(), "string": pa.string(), "bool": pa.bool_()}
+_INSTANT = pa.timestamp("us", "UTC")
+
+
+def publish(
+    storage: Storage,
+    dataset: str,
+    day: date,
+    frame: pd.DataFrame,
+    *,
+    contract: ContractSpec,
+    entity: str,
+    timestamps: TimestampsSpec,
+    keep: Sequence[str] = (),
+    report_uri: str = "",
+) -> DataSlice:
+    """Publish a delivery that keeps its contract as the validated partition of its date.
+
+    Entity, timestamps, the contract's columns and those of `keep` that are there are kept, in the contract's types. A
+    row that says it arrived before `day` became known to us on `day`: its arrival is lifted to the start of the day.
+
+    Args:
+        storage: where partitions live.
+        dataset: name of the data set.
+        day: date of the delivery.
+        frame: the delivery, as `read_delivery` gives it.
+        contract: what the columns are.
+        entity: column of the entity.
+        timestamps: columns of event and arrival.
+        keep: further columns to keep where present, such as the label.
+        report_uri: page of the contract's check.
+
+    Returns:
+        The slice, with `released` True if this date was in quarantine until now.
+
+    Raises:
+        SchemaError: a column is missing, or cannot be turned into its type without loss.
+        StorageError: the partition cannot be written; what was there before stands.
+    """
+    table, late = _validated(frame, day, contract, entity, timestamps, keep)
+    uri, held = _uri(storage, dataset, day), _quarantine_uri(storage, dataset, day)
+    waiting = storage.manifest(held) is not None
+    released = waiting or _released_before(storage.manifest(uri), table)
+    entities = len(table.column(entity).unique())
+    facts = {"entities": str(entities), "late_rows": str(late), "released": str(released).lower()}
+    manifest = storage.write_table(uri, table, facts)
+    if waiting:
+        storage.delete(held)
+    _LOG.info("published %s", log.facts(dataset=dataset, date=day, rows=manifest.rows, released=released))
+    return DataSlice(
+        dataset=dataset,
+        date=day,
+        status="validated",
+        uri=uri,
+        rows=manifest.rows,
+        entities=entities,
+        late_rows=late,
+        content_hash=manifest.content_hash,
+        report_uri=report_uri,
+        released=released,
+    )
+
+
+def quarantine(
+    storage: Storage, dataset: str, day: date, frame: pd.DataFrame, result: ContractResult, *, report_uri: str = ""
+) -> DataSlice:
+    """Put a delivery that breaks its contract aside, with the reasons. A validated partition of the date stays.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    facts = {"reasons": json.dumps(list(result.reasons)), "report_uri": report_uri}
+    uri = _quarantine_uri(storage, dataset, day)
+    manifest = storage.write_table(uri, _as_it_came(frame), facts)
+    _LOG.warning("quarantined %s", log.facts(dataset=dataset, date=day, rows=manifest.rows))
+    return _quarantined_slice(dataset, day, uri, manifest)
+
+
+def quarantined(storage: Storage, dataset: str, day: date) -> DataSlice | None:
+    """The delivery of `day` that waits in quarantine, or None."""
+    uri = _quarantine_uri(storage, dataset, day)
+    manifest = storage.manifest(uri)
+    return _quarantined_slice(dataset, day, uri, manifest) if manifest else None
+
+
+def read_rows(
+    storage: Storage, dataset: str, start_day: date, end_day: date, columns: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """The validated rows delivered from `start_day` to `end_day`, both included.
+
+    Args:
+        storage: where partitions live.
+        dataset: name of the data set.
+        start_day: first date of delivery.
+        end_day: last date of delivery.
+        columns: columns to read; default: all.
+
+    Returns:
+        By date of delivery, within it by entity and event time; empty if there is no partition. A column that an older
+        partition lacks is null there.
+
+    Raises:
+        SchemaError: no partition has one of `columns`.
+        StorageError: a partition cannot be read.
+    """
+    days = [day for day in delivered_days(storage, dataset) if start_day <= day <= end_day]
+    if not days:
+        return pd.DataFrame(columns=list(columns or ()))
+    tables = [storage.read_table(_uri(storage, dataset, day)) for day in days]
+    if columns is not None:
+        known = set().union(*(table.column_names for table in tables))
+        if missing := [name for name in columns if name not in known]:
+            raise SchemaError(
+                f"Validated rows of {dataset} have no column {missing[0]!r}.",
+                hint=f"{did_you_mean(missing[0], known)} Add it to the contract to have it kept.",
+            )
+        tables = [table.select([name for name in columns if name in table.column_names]) for table in tables]
+    together = pa.concat_tables(tables, promote_options="permissive")
+    frame: pd.DataFrame = together.to_pandas()
+    return frame[list(columns)] if columns is not None else frame
+
+
+def delivered_days(storage: Storage, dataset: str) -> list[date]:
+    """The dates with a validated partition, sorted."""
+    return storage.partitions(storage.uri("data", dataset))
+
+
+def usual_rows(storage: Storage, dataset: str, before: date, last: int) -> list[int]:
+    """Row counts of the newest `last` validated deliveries before a date, oldest first."""
+    days = [day for day in delivered_days(storage, dataset) if day < before][-last:]
+    manifests = (storage.manifest(_uri(storage, dataset, day)) for day in days)
+    return [manifest.rows for manifest in manifests if manifest]
+
+
+def _validated(
+    frame: pd.DataFrame,
+    day: date,
+    contract: ContractSpec,
+    entity: str,
+    timestamps: TimestampsSpec,
+    keep: Sequence[str],
+) -> tuple[pa.Table, int]:
+    """The rows as they are published, and how many of them are late."""
+    times = [timestamps.event, *([timestamps.arrival] if timestamps.arrival else [])]
+    needed = [entity, *times, *contract.columns]
+    if missing := [name for name in needed if name not in frame.columns]:
+        raise SchemaError(
+            f"The delivery has no column {missing[0]!r}.", hint=did_you_mean(missing[0], map(str, frame.columns))
+        )
+    kinds = dict.fromkeys(times, _INSTANT) | {name: _ARROW[c.type] for name, c in contract.columns.items()}
+    extra = [name for name in keep if name in frame.columns and name not in needed]
+    rows = frame[[*needed, *extra]].sort_values([entity, timestamps.event], kind="stable")
+    start = pd.Timestamp(datetime.combine(day, time(), UTC))
+    if timestamps.arrival:
+        arrival = rows[timestamps.arrival]
+        rows[timestamps.arrival] = arrival.where(arrival >= start, start)
+    arrays = {name: _column(rows[name], kinds.get(name)) for name in rows.columns}
+    return pa.table(arrays), int((rows[timestamps.event] < start).sum())
+
+
+def _column(values: pd.Series, kind: pa.DataType | None) -> pa.Array:
+    """A column in its type: without loss, except that whole numbers may become floats."""
+    try:
+        if isinstance(values.dtype, pd.CategoricalDtype):
+            values = values.astype(values.cat.categories.dtype)
+        array = pa.array(values, from_pandas=True)
+        if kind is None:
+            moment = pa.types.is_timestamp(array.type)
+            return array.cast(pa.timestamp("us", array.type.tz), safe=False) if moment else array
+        return array.cast(kind, safe=not (pa.types.is_floating(kind) or pa.types.is_timestamp(kind)))
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise SchemaError(
+            f"Column {values.name!r} cannot be kept as {kind or 'one type'}: {' '.join(str(error).split())}.",
+            hint="Mend the source, or the column's type in the contract.",
+        ) from error
+
+
+def _as_it_came(frame: pd.DataFrame) -> pa.Table:
+    """The delivery as a table; columns without one type, which may be why it is refused, become text."""
+    arrays: dict[str, pa.Array] = {}
+    for position, name in enumerate(frame.columns):
+        values = frame.iloc[:, position]
+        try:
+            arrays[str(name)] = pa.array(values, from_pandas=True)
+        except (pa.ArrowException, TypeError, ValueError):
+            arrays[str(name)] = pa.array(values.astype("string"), from_pandas=True)
+    return pa.table(arrays)
+
+
+def _released_before(published: Manifest | None, table: pa.Table) -> bool:
+    """Whether an earlier attempt with the same rows has released this date already."""
+    return (
+        published is not None
+        and published.facts.get("released") == "true"
+        and published.content_hash == content_hash(table)
+    )
+
+
+def _quarantined_slice(dataset: str, day: date, uri: str, manifest: Manifest) -> DataSlice:
+    return DataSlice(
+        dataset=dataset,
+        date=day,
+        status="quarantined",
+        uri=uri,
+        rows=manifest.rows,
+        content_hash=manifest.content_hash,
+        reasons=tuple(json.loads(manifest.facts["reasons"])),
+        report_uri=manifest.facts["report_uri"],
+    )
+
+
+def _uri(storage: Storage, dataset: str, day: date) -> str:
+    return storage.uri("data", dataset, f"date={day.isoformat()}")
+
+
+def _quarantine_uri(storage: Storage, dataset: str, day: date) -> str:
+    return storage.uri("data_quarantine", dataset, f"date={day.isoformat()}")

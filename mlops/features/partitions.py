@@ -1,0 +1,114 @@
+"""What is stored of a feature view: one table per delivery date, each vouched for by its manifest.
+
+One rule: what can be known from a table's footer is not read from its rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import pyarrow.compute as pc
+
+from mlops.errors import FeatureError, NoDataError
+from mlops.features.definitions import ViewInfo, recipe_of
+from mlops.features.engineering import EVENT
+from mlops.features.tables import sealed
+from mlops.storage import Manifest, Storage
+
+_VALUES_PER_JOIN = 60_000_000  # about half a GB while it lasts
+_FEWEST_ROWS_PER_JOIN = 1_000
+_DAYS_LOOKED_AT = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What some tables hold."""
+
+    entities: int
+    first: datetime
+    last: datetime
+
+
+def uri_of(storage: Storage, view: str, day: date | None = None) -> str:
+    """The folder of a view, or of one of its dates."""
+    return storage.uri("features", view, *([] if day is None else [f"date={day.isoformat()}"]))
+
+
+def stored_days(storage: Storage, view: str) -> list[date]:
+    """Delivery dates of which features are stored, sorted."""
+    return storage.partitions(uri_of(storage, view))
+
+
+def write(storage: Storage, view: Any, day: date, frame: pd.DataFrame) -> tuple[str, Manifest]:
+    """Publish the features of one delivery; see `FeatureStore.write_batch`.
+
+    Args:
+        storage: where.
+        view: the registered `feast.FeatureView`.
+        day: date of the delivery.
+        frame: as `engineer` returns it.
+    """
+    table = sealed(frame, view)
+    recipe = recipe_of(view)
+    facts = {
+        "view": str(view.name),
+        "date": day.isoformat(),
+        "entities": str(pc.count_distinct(table.column(0)).as_py()),
+        "recipe": recipe.fingerprint if recipe else "",
+    }
+    uri = uri_of(storage, view.name, day)
+    return uri, storage.write_table(uri, table, facts)
+
+
+def check(storage: Storage, view: ViewInfo, times: pd.Series[pd.Timestamp]) -> None:
+    """Refuse a view without features, or with features of another recipe among those that may join at `times`.
+
+    Raises:
+        NoDataError: nothing is stored.
+        FeatureError: some dates were made with another recipe.
+    """
+    stored = stored_days(storage, view.name)
+    if not stored:
+        raise NoDataError(
+            f"View {view.name!r} holds no features yet.", hint="Run the features step for the dates you need."
+        )
+    if view.recipe is None or times.empty:
+        return
+    first = (times.min() - view.ttl).date() if view.ttl else stored[0]
+    near = [day for day in stored if first <= day <= times.max().date()]
+    found = {day: storage.manifest(uri_of(storage, view.name, day)) for day in near}
+    other = [day for day, made in found.items() if made and made.facts.get("recipe") != view.recipe.fingerprint]
+    if other:
+        raise FeatureError(
+            f"{len(other)} of {len(near)} dates of view {view.name!r} ({other[0]} … {other[-1]}) hold features of "
+            "another recipe than the one declared now.",
+            hint="Run the features step for these dates again, or give the changed view and service new names.",
+        )
+
+
+def rows_per_join(storage: Storage, views: Sequence[ViewInfo]) -> int:
+    """Rows to join at a time: Feast pairs each with every reading within the time to live before it picks one."""
+    values = 1.0
+    for view in views:
+        stored = stored_days(storage, view.name)
+        found = [storage.manifest(uri_of(storage, view.name, day)) for day in stored[-_DAYS_LOOKED_AT:]]
+        per_day = max((made.rows / max(int(made.facts.get("entities", 1)), 1) for made in found if made), default=1.0)
+        days = min(view.ttl / timedelta(days=1), len(stored)) if view.ttl else len(stored)
+        values = max(values, per_day * days * len(view.fields))
+    return max(_FEWEST_ROWS_PER_JOIN, int(_VALUES_PER_JOIN / values))
+
+
+def extent(storage: Storage, view: ViewInfo, days: Sequence[date]) -> Extent | None:
+    """Entities and span of event times of some dates; None if they hold no row."""
+    entities: set[Any] = set()
+    times: list[datetime] = []
+    for day in days:
+        table = storage.read_table(uri_of(storage, view.name, day), [view.entity, EVENT])
+        if table.num_rows:
+            entities.update(pc.unique(table[view.entity]).to_pylist())
+            times += pc.min_max(table[EVENT]).as_py().values()
+    return Extent(len(entities), min(times), max(times)) if times else None

@@ -1,0 +1,119 @@
+"""Feature tables on their way in and out of Feast: one batch as its view's table, one answer as a frame.
+
+One rule: rows are never lost, doubled or put in another order without an error that counts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from mlops.errors import FeatureError, did_you_mean
+from mlops.features.definitions import CLOCK, ViewInfo
+from mlops.features.engineering import CREATED, EVENT
+
+ROW = "__row"
+_KINDS = {"STRING": pa.string(), "INT64": pa.int64()}
+
+
+def sealed(frame: pd.DataFrame, view: Any) -> pa.Table:
+    """A batch of features as the view's table: its columns in order, exact types, times of the readings as integers.
+
+    Args:
+        frame: as `engineer` returns it.
+        view: the registered `feast.FeatureView`.
+
+    Raises:
+        FeatureError: a column is missing, or a reading is there twice.
+    """
+    entity = view.entity_columns[0]
+    fields = [field.name for field in view.features]
+    features = [field for field in fields if field not in CLOCK]
+    if missing := [c for c in (entity.name, EVENT, CREATED, *features) if c not in frame.columns]:
+        raise FeatureError(
+            f"The batch for view {view.name!r} lacks {', '.join(missing)}.",
+            hint="Run `engineer` with the view's own recipe, and apply the repository after changing it.",
+        )
+    if twice := int(frame.duplicated([entity.name, EVENT, CREATED]).sum()):
+        raise FeatureError(
+            f"The batch for view {view.name!r} holds {twice:,} readings twice.",
+            hint="One row per entity, event time and known time.",
+        )
+    times = {column: frame[column].dt.tz_convert("UTC").dt.as_unit("us") for column in (EVENT, CREATED)}
+    arrays: dict[str, pa.Array] = {
+        entity.name: pa.array(frame[entity.name], type=_KINDS[entity.dtype.to_value_type().name], from_pandas=True)
+    }
+    arrays |= {column: pa.array(series, type=pa.timestamp("us", "UTC")) for column, series in times.items()}
+    arrays |= {feature: pa.array(frame[feature], type=pa.float64(), from_pandas=True) for feature in features}
+    clock = zip(CLOCK, (EVENT, CREATED), strict=True)
+    arrays |= {field: pa.array(times[c].astype("int64"), type=pa.int64()) for field, c in clock if field in fields}
+    return pa.table(arrays)
+
+
+def askable(entity_rows: pd.DataFrame, views: Sequence[ViewInfo]) -> pd.DataFrame:
+    """Rows to join, checked, with a plain index and their times in UTC.
+
+    Raises:
+        FeatureError: the join key or a time is missing, or a column has the name of a feature.
+    """
+    for column in (views[0].entity, EVENT):
+        if column not in entity_rows.columns:
+            hint = did_you_mean(column, map(str, entity_rows.columns))
+            raise FeatureError(f"Column {column!r} is missing from the rows to join.", hint=hint)
+    features = {feature for view in views for feature in view.features}
+    if taken := {*features, *CLOCK, ROW} & set(entity_rows.columns):
+        raise FeatureError(
+            f"The rows to join already have {', '.join(sorted(taken))}.", hint="Rename or drop these columns."
+        )
+    times = entity_rows[EVENT]
+    if not isinstance(times.dtype, pd.DatetimeTZDtype) or times.isna().any():
+        raise FeatureError(
+            f"{EVENT} of the rows to join is {times.dtype} with {int(times.isna().sum()):,} nulls.",
+            hint="Every row needs the zoned time at which it is asked for.",
+        )
+    return entity_rows.assign(**{EVENT: times.dt.tz_convert("UTC").dt.as_unit("us")}).reset_index(drop=True)
+
+
+def conserved(found: pd.DataFrame, asked: int, service: str) -> pd.DataFrame:
+    """`found` in the order asked for, if it holds every row once.
+
+    Args:
+        found: an answer with the numbers 0 … asked − 1 in the column `ROW`.
+        asked: rows that went in.
+        service: whose join it was.
+
+    Raises:
+        FeatureError: rows were lost or doubled; says how many.
+    """
+    came = found[ROW].to_numpy()
+    distinct = len(np.unique(came))
+    if distinct != asked or len(came) != asked:
+        raise FeatureError(
+            f"The join for {service!r} returned {len(came):,} rows for {asked:,}: {asked - distinct:,} were lost and "
+            f"{len(came) - distinct:,} doubled.",
+            hint="This is a fault of the offline store; Feast's file store is known for it, DuckDB is not.",
+        )
+    return found.sort_values(ROW, ignore_index=True)
+
+
+def assembled(rows: pd.DataFrame, found: pd.DataFrame, views: Sequence[ViewInfo]) -> pd.DataFrame:
+    """`rows` with the features beside them, and the times of the newest reading that joined.
+
+    Args:
+        rows: shape (n, c), plain index.
+        found: Feast's answer for these rows, in their order, under Feast's column names.
+        views: whose features.
+    """
+    columns: dict[str, Any] = {f: found[view.column(f)].to_numpy() for view in views for f in view.features}
+    for field in CLOCK:
+        times = np.full(len(rows), np.datetime64("NaT", "us"))
+        if dated := [view.column(field) for view in views if view.dated]:
+            newest = found[dated].max(axis=1).to_numpy(dtype=np.float64)  # integers below 2**53: exact
+            there = ~np.isnan(newest)
+            times[there] = newest[there].astype(np.int64).view("datetime64[us]")
+        columns[field] = pd.DatetimeIndex(times).tz_localize("UTC")
+    return pd.concat([rows, pd.DataFrame(columns, index=rows.index)], axis=1)

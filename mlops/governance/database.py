@@ -1,0 +1,162 @@
+"""The SQL database that ledger and leases share: SQLite in a file, or PostgreSQL.
+
+SQLite runs in WAL mode (readers never wait for a writer) and a writing transaction takes its lock when it begins, so
+that "read, decide, write" is one step there as it is on PostgreSQL with row locks. Connections are not pooled: a forked
+process can never share one with its parent.
+
+One rule: whatever the database says no to becomes a `LedgerError` that says what to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+from sqlalchemy.schema import CreateTable
+
+from mlops.errors import LedgerError
+
+BUSY_SECONDS = 30  # how long a transaction waits for another one before it gives up
+_SCHEMA_LOCK = 0x6D6C6F7073  # PostgreSQL advisory lock that table creation takes: "mlops"
+
+
+class Database:
+    """Transactions on one database, its tables made when they are first needed.
+
+    Args:
+        url: SQLAlchemy URL; `postgresql://` uses psycopg 3.
+        tables: the tables this user of the database needs.
+        statements: by dialect, DDL run once after the tables were made.
+
+    Raises:
+        LedgerError: `url` is not one, or names a driver that is not installed.
+    """
+
+    def __init__(self, url: str, tables: tuple[sa.Table, ...], statements: dict[str, tuple[str, ...]]) -> None:
+        try:
+            self.engine = _engine(url)
+        except (sa.exc.ArgumentError, ImportError) as error:
+            raise LedgerError(
+                f"The ledger's URL cannot be used: {error}.",
+                hint="Set MLOPS_LEDGER_URL to sqlite:////path/ledger.db or postgresql://user@host/database.",
+            ) from error
+        self._tables = tables
+        self._statements = statements
+        self._ready = False
+
+    @property
+    def name(self) -> str:
+        """The URL without its password."""
+        return self.engine.url.render_as_string(hide_password=True)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A transaction that only reads.
+
+        Raises:
+            LedgerError: the database refused.
+        """
+        with self._translated():
+            self._prepare()
+            with self.engine.begin() as connection:
+                yield connection
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A transaction that writes: committed whole when the block ends, undone when it raises.
+
+        Raises:
+            LedgerError: the database refused; nothing was written.
+        """
+        with self._translated():
+            self._prepare()
+            with self._write() as connection:
+                yield connection
+
+    @contextlib.contextmanager
+    def _write(self) -> Iterator[sa.Connection]:
+        with self.engine.connect().execution_options(writes=True) as connection, connection.begin():
+            yield connection
+
+    def _prepare(self) -> None:
+        if self._ready:
+            return
+        path = self.engine.url.database or ""
+        if self.engine.dialect.name == "sqlite" and not path.startswith("file:"):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with self.engine.begin() as connection:
+            there = set(sa.inspect(connection).get_table_names())
+        if not {table.name for table in self._tables} <= there:
+            with self._write() as connection:
+                self._create(connection)
+        self._ready = True
+
+    def _create(self, connection: sa.Connection) -> None:
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
+        for table in self._tables:
+            connection.execute(CreateTable(table, if_not_exists=True))
+        for statement in self._statements.get(connection.dialect.name, ()):
+            connection.exec_driver_sql(statement)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sa.exc.DBAPIError as error:
+            said = " ".join(str(error.orig).split())
+            raise LedgerError(f"The ledger at {self.name} refused: {said}.", hint=_what_to_do(said)) from error
+        except OSError as error:
+            raise LedgerError(
+                f"The folder of the ledger at {self.name} cannot be made: {error.strerror}.",
+                hint="Mend the path or its permissions, or set MLOPS_LEDGER_URL.",
+            ) from error
+
+
+def _engine(url: str) -> sa.Engine:
+    parsed = sa.make_url(url)
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() != "sqlite":
+        return sa.create_engine(parsed, poolclass=NullPool, connect_args={"connect_timeout": 10})
+    if parsed.database in (None, "", ":memory:"):
+        raise sa.exc.ArgumentError(f"{url!r} is a database in memory, which every connection would see empty")
+    engine = sa.create_engine(parsed, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
+    sa.event.listen(engine, "connect", _on_connect)
+    sa.event.listen(engine, "begin", _on_begin)
+    return engine
+
+
+def _on_connect(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver's own BEGIN comes too late; `_on_begin` says it
+    with contextlib.suppress(sqlite3.OperationalError):  # another process is just doing it, or the file is read-only
+        connection.execute("PRAGMA journal_mode=WAL")
+
+
+def _on_begin(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
+
+
+def _what_to_do(said: str) -> str:
+    """The remedy for a database's complaint."""
+    lowered = said.lower()
+    remedies = {
+        "readonly": "Give this user write permission to the file and its folder.",
+        "read-only": "Give this user write permission; the server or the transaction is read-only.",
+        "disk is full": "Free space and run the step again; what was there before is unchanged.",
+        "no space left": "Free space and run the step again; what was there before is unchanged.",
+        "unable to open": "Check that the folder exists and that this user may write to it.",
+        "locked": f"Another process has been writing for {BUSY_SECONDS} s. Wait for it, then run the step again.",
+        "not a database": "The file is damaged or something else. Restore it from a backup; do not delete it.",
+        "malformed": "The file is damaged. Restore it from a backup; do not delete it.",
+        "append-only": "Entries are never changed. Append another one that says what is true now.",
+        "connection": "Start the database server, or mend MLOPS_LEDGER_URL.",
+        "authentication": "Mend user and password in MLOPS_LEDGER_URL.",
+        "does not exist": "Create the database or role, or mend MLOPS_LEDGER_URL.",
+    }
+    return next((todo for sign, todo in remedies.items() if sign in lowered), "See MLOPS_LEDGER_URL.")

@@ -1,0 +1,234 @@
+"""What was decided, by whom, when and on what evidence: an append-only list in which each entry seals the one before.
+
+An entry's hash covers its number, model, kind, key, actor, time, body and the hash of the entry before it. So an
+edited, dropped or moved entry breaks the chain at its place, and `verify` names it. A second table holds number and
+hash of the last entry: it is the lock that appenders queue at, and it betrays entries cut off at the end. Who can
+rewrite both tables can forge a whole chain: hashes kept elsewhere (in the registry, in reports) speak against that.
+
+One rule: nothing is ever updated or deleted; the database itself refuses to.
+
+References:
+    Haber, S. and Stornetta, W. S. (1991), How to time-stamp a digital document, Journal of Cryptology 3.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from mlops.errors import LedgerError
+from mlops.governance.database import Database
+
+_METADATA = sa.MetaData()
+_ENTRIES = sa.Table(
+    "ledger_entries",
+    _METADATA,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, unique=True),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("at", sa.Text, nullable=False),  # ISO 8601, UTC, microseconds: sorts as text, hashes as it stands
+    sa.Column("body", sa.Text, nullable=False),  # canonical JSON, hashed as it stands
+    sa.Column("previous", sa.Text, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False, unique=True),
+)
+_HEAD = sa.Table(
+    "ledger_head",
+    _METADATA,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False),
+)
+_START = "INSERT INTO ledger_head (id, seq, hash) VALUES (1, 0, '') ON CONFLICT DO NOTHING"
+_GUARDS = {
+    "sqlite": (
+        _START,
+        *(
+            f"CREATE TRIGGER IF NOT EXISTS ledger_entries_no_{verb} BEFORE {verb} ON ledger_entries "
+            "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
+            for verb in ("update", "delete")
+        ),
+    ),
+    "postgresql": (
+        _START,
+        "CREATE OR REPLACE FUNCTION ledger_refuses() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'the ledger is append-only'; END $$",
+        "CREATE OR REPLACE TRIGGER ledger_entries_guard BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger_entries "
+        "FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuses()",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that was decided or done."""
+
+    seq: int  # 1, 2, 3, … without gaps
+    model: str
+    kind: str  # "promotion", "approval", …
+    key: str | None  # identity of the piece of work; at most one entry has it
+    actor: str
+    at: datetime  # UTC
+    body: dict[str, Any]
+    previous: str  # hash of the entry before, "" for the first
+    hash: str
+
+
+class Ledger:
+    """The ledger of one installation.
+
+    Args:
+        url: SQLAlchemy URL of a SQLite file or a PostgreSQL database.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url, (_ENTRIES, _HEAD), _GUARDS)
+
+    def append(
+        self, kind: str, model: str, body: Mapping[str, Any], *, actor: str, at: datetime, key: str | None = None
+    ) -> Entry:
+        """Add an entry at the end.
+
+        Args:
+            kind: what sort of thing happened.
+            model: which model it is about.
+            body: JSON values; NaN and infinity are refused.
+            actor: who did it.
+            at: when, with a time zone.
+            key: identity of the piece of work. If an entry with it is there and says the same, that one is returned.
+
+        Returns:
+            The entry as it stands in the ledger.
+
+        Raises:
+            LedgerError: an entry with that key says something else, the body is not JSON, `at` has no time zone, or the
+                database refused. Nothing was written.
+        """
+        text = canonical(body)
+        moment = _moment(at)
+        with self._database.writing() as connection:
+            # Appenders queue here (PostgreSQL: at this row; SQLite: at the transaction's start).
+            head = connection.execute(sa.select(_HEAD).with_for_update()).one_or_none()
+            if key is not None:
+                there = connection.execute(sa.select(_ENTRIES).where(_ENTRIES.c.key == key)).one_or_none()
+                if there is not None:
+                    return _same(there, kind, model, text)
+            if head is None:
+                raise LedgerError(
+                    "The ledger has lost the record of its last entry.",
+                    hint="Somebody emptied ledger_head: restore the database from a backup.",
+                )
+            row: dict[str, Any] = {"seq": head.seq + 1, "model": model, "kind": kind, "key": key, "actor": actor}
+            row |= {"at": moment, "body": text, "previous": head.hash}
+            row["hash"] = _seal(row)
+            connection.execute(sa.insert(_ENTRIES).values(row))
+            connection.execute(sa.update(_HEAD).values(seq=row["seq"], hash=row["hash"]))
+        return _entry(row)
+
+    def entries(self, model: str | None = None, kind: str | None = None) -> list[Entry]:
+        """Entries in the order they were made, all or those of one model or kind."""
+        query = sa.select(_ENTRIES).order_by(_ENTRIES.c.seq)
+        if model is not None:
+            query = query.where(_ENTRIES.c.model == model)
+        if kind is not None:
+            query = query.where(_ENTRIES.c.kind == kind)
+        with self._database.reading() as connection:
+            return [_entry(row._mapping) for row in connection.execute(query)]
+
+    def by_key(self, key: str) -> Entry | None:
+        """The entry of a piece of work, or None."""
+        with self._database.reading() as connection:
+            row = connection.execute(sa.select(_ENTRIES).where(_ENTRIES.c.key == key)).one_or_none()
+        return None if row is None else _entry(row._mapping)
+
+    def history(self, model: str) -> list[Entry]:
+        """The champions of a model, oldest first: entries of kind "promotion", without those that record a refusal."""
+        return [entry for entry in self.entries(model, "promotion") if entry.body.get("promoted", True)]
+
+    def champion_at(self, model: str, time: datetime) -> Entry | None:
+        """The promotion that made who was champion at `time`; None before the first.
+
+        Raises:
+            LedgerError: `time` has no time zone.
+        """
+        _moment(time)
+        return next((entry for entry in reversed(self.history(model)) if entry.at <= time), None)
+
+    def verify(self) -> list[str]:
+        """Every place where the chain is broken, in words, with the entry's number; empty if it is whole."""
+        with self._database.reading() as connection:
+            rows = [dict(row._mapping) for row in connection.execute(sa.select(_ENTRIES).order_by(_ENTRIES.c.seq))]
+            head = connection.execute(sa.select(_HEAD)).one_or_none()
+        problems = _broken_links(rows)
+        last, last_hash = (rows[-1]["seq"], rows[-1]["hash"]) if rows else (0, "")
+        if head is None:
+            problems.append(f"entry {last}: nothing says that it is the last one (ledger_head is empty)")
+        elif head.seq > last:
+            problems += [f"entry {seq}: missing at the end" for seq in range(last + 1, head.seq + 1)]
+        elif (head.seq, head.hash) != (last, last_hash):
+            problems.append(f"entry {last}: it should be entry {head.seq} with hash {head.hash[:12]} that comes last")
+        return problems
+
+
+def canonical(value: Mapping[str, Any]) -> str:
+    """A JSON object as the one text that is hashed: keys sorted, no blanks, ASCII.
+
+    Raises:
+        LedgerError: it holds something that is not JSON.
+
+    >>> canonical({"b": 1, "a": "°"})
+    '{"a":"\\\\u00b0","b":1}'
+    """
+    try:
+        return json.dumps(dict(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise LedgerError(
+            f"The body of a ledger entry must be JSON: {error}.",
+            hint="Pass a record through `to_dict`; leave out numbers that are NaN or infinite.",
+        ) from error
+
+
+def _seal(row: Mapping[str, Any]) -> str:
+    covered = [row[name] for name in ("seq", "model", "kind", "key", "actor", "at", "body", "previous")]
+    return hashlib.sha256(json.dumps(covered, separators=(",", ":")).encode()).hexdigest()
+
+
+def _broken_links(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    problems: list[str] = []
+    expected, previous = 1, ""
+    for row in rows:
+        seq = row["seq"]
+        problems += [f"entry {missing}: missing" for missing in range(expected, seq)]
+        if _seal(row) != row["hash"]:
+            problems.append(f"entry {seq}: its content is not what was sealed (edited or moved)")
+        if seq == expected and row["previous"] != previous:
+            problems.append(f"entry {seq}: it does not follow entry {seq - 1} as that stands now")
+        expected, previous = seq + 1, row["hash"]
+    return problems
+
+
+def _same(row: sa.Row[Any], kind: str, model: str, text: str) -> Entry:
+    if (row.kind, row.model, row.body) != (kind, model, text):
+        raise LedgerError(
+            f"Entry {row.seq} already has the key {row.key!r} and says something else ({row.kind}, {row.model}).",
+            hint="The ledger is append-only: use another key for another decision.",
+        )
+    return _entry(row._mapping)
+
+
+def _entry(row: Mapping[Any, Any]) -> Entry:
+    fields = dict(row)
+    return Entry(**fields | {"at": datetime.fromisoformat(fields["at"]), "body": json.loads(fields["body"])})
+
+
+def _moment(at: datetime) -> str:
+    if at.tzinfo is None:
+        raise LedgerError(f"{at.isoformat()} has no time zone.", hint="Pass a time such as datetime.now(UTC).")
+    return at.astimezone(UTC).isoformat(timespec="microseconds")

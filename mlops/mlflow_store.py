@@ -1,0 +1,81 @@
+"""One way to MLflow's stores, and the digests that say whether a model's files are those that were logged.
+
+One rule: URIs are always given; MLflow's own defaults would put a database into the current folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import sqlite3
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops.config import MLOpsConfig
+from mlops.errors import StorageError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_SQLITE = "sqlite:///"
+_MARKS = frozenset({"registered_model_meta"})  # MLflow writes it beside the model, even into the store, on `load_model`
+
+
+def open_client(config: MLOpsConfig) -> MlflowClient:
+    """A client of the tracking store and the registry; a SQLite store is made if there is none.
+
+    Raises:
+        StorageError: the store cannot be reached or written.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    uri = config.tracking_uri
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's own use of deprecated calls of its dependencies
+        import mlflow
+        from mlflow.exceptions import MlflowException
+
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        try:
+            if uri.startswith(_SQLITE):
+                _prepare_sqlite(Path(uri.removeprefix(_SQLITE)))
+            client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+            client.search_experiments(max_results=1)  # a SQL store makes its tables now, under MLflow's file lock
+        except (MlflowException, OSError, sqlite3.Error) as error:
+            raise StorageError(
+                f"MLflow at {uri} cannot be opened: {error}.",
+                hint="Check that its folder can be written, or that the server of MLOPS_TRACKING_URI is up.",
+            ) from error
+    return client
+
+
+def _prepare_sqlite(path: Path) -> None:
+    """Write-ahead logging, kept in the file: readers and one writer do not block one another."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=30)
+    try:
+        if connection.execute("pragma journal_mode").fetchone()[0] != "wal":
+            connection.execute("pragma journal_mode=wal")
+    finally:
+        connection.close()
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """sha256 of every file of a model below a folder, by its relative path with forward slashes, sorted."""
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items() if name not in _MARKS}
+
+
+def digest_of(files: Mapping[str, str]) -> str:
+    """One sha256 over paths and contents of all files.
+
+    >>> digest_of({"a": "1", "b": "2"}) == digest_of({"b": "2", "a": "1"}) != digest_of({"a": "1", "c": "2"})
+    True
+    """
+    return hashlib.sha256(json.dumps(dict(files), sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,91 @@
+"""Batch inference: the champion scores the delivery of a date.
+
+Reads: the validated partition, its features as they were known when each row arrived, the champion (its bytes are held
+against the registered digest before they are loaded). Writes: one partition of predictions. Running a date again
+replaces that date.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pandas as pd
+import pyarrow as pa
+
+from mlops.data import partitions
+from mlops.models import thresholds
+from mlops.models.scoring import Scorer
+from mlops.pipelines.night import entity_rows, instants, report
+from mlops.records import ModelVersion, PredictionBatch, StepReport
+from mlops.services import Services
+from mlops.spec import ModelSpec
+
+
+def run(services: Services, spec: ModelSpec, day: date) -> StepReport:
+    """Score the delivery of `day` with the champion.
+
+    Returns:
+        done or nothing_to_do (no delivery, or no champion yet); the record is a `PredictionBatch`.
+
+    Raises:
+        IntegrityError: the champion's files are not those that were registered.
+        FeatureError: the join lost rows.
+    """
+    if day not in partitions.delivered_days(services.storage, spec.dataset):
+        return report("inference", spec, day, "nothing_to_do", f"There is no validated delivery for {day}.")
+    champion = services.registry.by_alias(spec.name, "champion")
+    if champion is None:
+        return report("inference", spec, day, "nothing_to_do", "There is no champion yet.")
+    scorer = services.registry.load(champion)
+    rows = partitions.read_rows(services.storage, spec.dataset, day, day)
+    joined = services.features.historical(spec.features.service, entity_rows(rows, spec))
+    table = _predictions(joined, scorer, champion, spec)
+    uri = predictions_uri(services, spec, day)
+    facts = {"model": spec.name, "version": str(champion.version), "digest": champion.digest, "date": day.isoformat()}
+    manifest = services.storage.write_table(uri, pa.Table.from_pandas(table, preserve_index=False), facts)
+    batch = _batch(table, scorer, champion, spec, day, uri, manifest.content_hash)
+    return report("inference", spec, day, "done", _words(batch, spec), batch)
+
+
+def predictions_uri(services: Services, spec: ModelSpec, day: date) -> str:
+    """Where the predictions of a date are kept."""
+    return services.storage.uri("predictions", spec.name, f"date={day.isoformat()}")
+
+
+def _predictions(joined: pd.DataFrame, scorer: Scorer, champion: ModelVersion, spec: ModelSpec) -> pd.DataFrame:
+    """One row per entity row: score and flag, and what they were made of."""
+    head = joined[[spec.entity, "observed_at", "event_timestamp", "feature_timestamp"]]
+    head = head.rename(columns={"event_timestamp": "known_at"}).reset_index(drop=True)
+    predicted = scorer.predict(joined).reset_index(drop=True)
+    made_by = pd.DataFrame({"threshold": scorer.threshold, "model_version": champion.version}, index=head.index)
+    made_of = joined[list(scorer.features)].reset_index(drop=True)
+    return pd.concat([head, predicted, made_by.astype({"threshold": float}), made_of], axis=1)
+
+
+def _batch(
+    table: pd.DataFrame, scorer: Scorer, champion: ModelVersion, spec: ModelSpec, day: date, uri: str, digest: str
+) -> PredictionBatch:
+    alarms = 0
+    if spec.task == "anomaly" and scorer.threshold is not None:
+        alarms = thresholds.onsets(
+            table["score"].to_numpy(), table[spec.entity].to_numpy(), instants(table["observed_at"]), scorer.threshold
+        )
+    return PredictionBatch(
+        model=spec.name,
+        version=champion.version,
+        date=day,
+        uri=uri,
+        rows=len(table),
+        scored_rows=int(table["score"].notna().sum()),
+        flagged_rows=int(table["flag"].fillna(value=False).astype(bool).sum()) if "flag" in table else 0,
+        alarms=alarms,
+        threshold=scorer.threshold,
+        content_hash=digest,
+    )
+
+
+def _words(batch: PredictionBatch, spec: ModelSpec) -> str:
+    unscored = batch.rows - batch.scored_rows
+    missing = f"; {unscored:,} could not be scored" if unscored else ""
+    alarms = f", {batch.alarms:,} alarms" if spec.task == "anomaly" else ""
+    return f"Version {batch.version} scored {batch.scored_rows:,} rows{alarms}{missing}."

@@ -1,0 +1,88 @@
+"""Ingestion: a delivery is read, held against its contract, and published whole or put in quarantine.
+
+Reads: the source of the spec for one date. Writes: the validated partition of that date, or its quarantine entry and an
+incident; the contract's page. Downstream sees validated partitions only. A good re-delivery of a date releases it.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pandas as pd
+
+from mlops.data import contracts, partitions, sources
+from mlops.pipelines.night import report, report_uri
+from mlops.records import DataSlice, Incident, StepReport
+from mlops.services import Services
+from mlops.spec import ModelSpec
+
+
+def run(services: Services, spec: ModelSpec, day: date) -> StepReport:
+    """Ingest the delivery of `day`.
+
+    Returns:
+        done (validated), nothing_to_do (nothing was delivered) or no (quarantined); the record is a `DataSlice`.
+
+    Raises:
+        SourceError, SchemaError: the source cannot be read, or its timestamps mean nothing.
+    """
+    frame = sources.read_delivery(spec.source, entity=spec.entity, timestamps=spec.timestamps, day=day)
+    if frame is None:
+        reason = f"Nothing was delivered for {day}."
+        return report("ingestion", spec, day, "nothing_to_do", reason, DataSlice(spec.dataset, day, "nothing_to_do"))
+    usual = partitions.usual_rows(services.storage, spec.dataset, before=day, last=spec.contract.volume_history)
+    result = contracts.check(
+        frame, spec.contract, entity=spec.entity, timestamps=spec.timestamps, day=day, usual_rows=usual
+    )
+    page = report_uri(services, spec, day, "contract.html")
+    services.storage.write_bytes(page, result.html.encode())
+    if result.passed:
+        return _publish(services, spec, day, frame, page)
+    return _quarantine(services, spec, day, frame, result, page)
+
+
+def _publish(services: Services, spec: ModelSpec, day: date, frame: pd.DataFrame, page: str) -> StepReport:
+    slice_ = partitions.publish(
+        services.storage,
+        spec.dataset,
+        day,
+        frame,
+        contract=spec.contract,
+        entity=spec.entity,
+        timestamps=spec.timestamps,
+        keep=label_columns(spec),
+        report_uri=page,
+    )
+    late = f", {slice_.late_rows:,} of them late" if slice_.late_rows else ""
+    released = "; the quarantined delivery of this date is released" if slice_.released else ""
+    reason = f"{slice_.rows:,} rows of {slice_.entities:,} entities keep their contract{late}{released}."
+    return report("ingestion", spec, day, "done", reason, slice_)
+
+
+def _quarantine(
+    services: Services, spec: ModelSpec, day: date, frame: pd.DataFrame, result: contracts.ContractResult, page: str
+) -> StepReport:
+    slice_ = partitions.quarantine(services.storage, spec.dataset, day, frame, result, report_uri=page)
+    services.alerts.raise_incident(
+        Incident(
+            key=f"{spec.name}/quarantine",
+            model=spec.name,
+            kind="quarantine",
+            date=day,
+            urgency="normal",
+            summary=f"The delivery of {spec.dataset} for {day} broke its contract: {'; '.join(slice_.reasons)}",
+            consequence="Nothing downstream sees these rows. The champion stays and goes on serving.",
+            action=f"Open {page}, have the sender deliver the date again, then run ingestion for {day} again.",
+            evidence_uri=page,
+        ),
+        channels=spec.alerts.channels,
+        runbook=spec.alerts.runbook,
+    )
+    return report("ingestion", spec, day, "no", f"Quarantined: {'; '.join(slice_.reasons)}", slice_)
+
+
+def label_columns(spec: ModelSpec) -> tuple[str, ...]:
+    """Columns that carry the label inside the data itself, beside those of the contract."""
+    if spec.label is None or spec.label.source is not None:
+        return ()
+    return tuple(c for c in (spec.label.column, spec.label.arrival) if c and c not in spec.contract.columns)

@@ -1,0 +1,30 @@
+"""Where a model stands, for a person: champion, last training, data, predictions, incidents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlops.data import partitions
+from mlops.services import Services
+from mlops.spec import ModelSpec
+
+
+def status_of(services: Services, spec: ModelSpec) -> dict[str, Any]:
+    """The facts of `mlops status <model>`, in the order a person asks for them."""
+    champion = services.registry.by_alias(spec.name, "champion")
+    history = services.ledger.history(spec.name)
+    days = partitions.delivered_days(services.storage, spec.dataset)
+    predicted = services.storage.partitions(services.storage.uri("predictions", spec.name))
+    incidents = services.alerts.list_incidents(spec.name)
+    versions = services.registry.versions(spec.name)
+    return {
+        "owner": spec.owner,
+        "champion": f"version {champion.version} ({champion.candidate})" if champion else "none yet",
+        "champion_since": history[-1].at.isoformat(timespec="seconds") if champion and history else None,
+        "why": history[-1].body["reason"] if champion and history else None,
+        "versions": [f"{v.version} {v.stage} {v.candidate}" for v in versions[-5:]],
+        "validated_deliveries": f"{days[0]} to {days[-1]}, {len(days)} days" if days else "none yet",
+        "newest_predictions": predicted[-1] if predicted else None,
+        "incidents": [f"{i.date} {i.urgency} {i.kind}: {i.summary}" for i in incidents[-5:]],
+        "ledger": "; ".join(services.ledger.verify()) or f"{len(services.ledger.entries())} entries, chain whole",
+    }

@@ -1,0 +1,141 @@
+"""The composition root: the one place where settings become adapters.
+
+Pipelines receive `Services`; tests build one on a temporary folder. Every adapter is opened when it is first used, so a
+step that needs no MLflow does not pay for importing it.
+
+One rule: nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import subprocess
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops.config import MLOpsConfig
+from mlops.spec import ModelSpec, find_spec, load_specs
+from mlops.storage import Storage
+
+if TYPE_CHECKING:
+    from mlops.experiments.tracking import ExperimentTracker
+    from mlops.features.store import FeatureStore
+    from mlops.governance.leases import Leases
+    from mlops.governance.ledger import Ledger
+    from mlops.models.registry import ModelRegistry
+    from mlops.monitoring.alerts import Alerts
+
+
+def utc_now() -> datetime:
+    """The wall clock, for records only; what a step computes depends on its date alone."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Services:
+    """The adapters of one installation.
+
+    Args:
+        config: the settings.
+        clock: the time that is written into records.
+    """
+
+    config: MLOpsConfig
+    clock: Callable[[], datetime] = utc_now
+
+    @classmethod
+    def open(cls, config: MLOpsConfig | None = None) -> Services:
+        """Services for `config`, by default the settings of this process."""
+        return cls(config or MLOpsConfig.load())
+
+    @property
+    def actor(self) -> str:
+        """Who decides, as the ledger names them."""
+        return self.config.actor or getpass.getuser()
+
+    @cached_property
+    def code_version(self) -> str:
+        """The git commit of the code, with `-dirty` if it was changed since; "unknown" outside a checkout."""
+        if self.config.code_version:
+            return self.config.code_version
+        command = [
+            "git",
+            "-C",
+            str(Path(__file__).parent),
+            "describe",
+            "--always",
+            "--dirty",
+            "--abbrev=40",
+            "--exclude=*",
+        ]
+        try:
+            found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        except OSError:
+            return "unknown"
+        return found.stdout.strip() or "unknown"
+
+    @cached_property
+    def storage(self) -> Storage:
+        """Tables and files."""
+        return Storage(self.config.var)
+
+    @cached_property
+    def leases(self) -> Leases:
+        """Leases that guard what must not run twice at once."""
+        from mlops.governance.leases import Leases
+
+        return Leases(self.config.ledger_url)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What was decided, by whom and on what evidence."""
+        from mlops.governance.ledger import Ledger
+
+        return Ledger(self.config.ledger_url)
+
+    @cached_property
+    def features(self) -> FeatureStore:
+        """Feast."""
+        from mlops.features.store import FeatureStore
+
+        return FeatureStore.open(self.config, self.storage)
+
+    @cached_property
+    def tracker(self) -> ExperimentTracker:
+        """MLflow runs."""
+        from mlops.experiments.tracking import ExperimentTracker
+
+        return ExperimentTracker(self.config, code_version=self.code_version, guard=self._guard)
+
+    def _guard(self, name: str) -> AbstractContextManager[object]:
+        """A lease around what must not be created twice. A second process waits longer than a dead one can hold it."""
+        holder = f"{self.actor}:{os.getpid()}"
+        return self.leases.hold(name, holder, ttl_seconds=30, now=utc_now(), wait_seconds=40)
+
+    @cached_property
+    def registry(self) -> ModelRegistry:
+        """MLflow's model registry."""
+        from mlops.models.registry import ModelRegistry
+
+        return ModelRegistry(self.config, guard=self._guard)
+
+    @cached_property
+    def alerts(self) -> Alerts:
+        """Incidents and the channels that tell of them."""
+        from mlops.monitoring.alerts import Alerts
+
+        return Alerts(self.storage)
+
+    def spec(self, model: str) -> ModelSpec:
+        """The spec of one model."""
+        return find_spec(self.config.models_dir, model, self.config.variables)
+
+    def specs(self) -> dict[str, ModelSpec]:
+        """All specs."""
+        return load_specs(self.config.models_dir, self.config.variables)

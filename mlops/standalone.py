@@ -1,0 +1,336 @@
+"""Airflow and MLflow on one machine without Docker: `mlops up` starts them, `mlops down` ends exactly what it started.
+
+Four Airflow processes (API server with the UI, scheduler with LocalExecutor, DAG processor, triggerer) and the MLflow
+server, on loopback only. Who runs is written to `<state_dir>/run`, what they say to `<state_dir>/logs`.
+
+One rule: Airflow is run as a program, `python -m airflow`; it is never imported.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlops import processes
+from mlops.config import MLOpsConfig
+from mlops.errors import ConfigError, MLOpsError, StorageError
+
+HOST = "127.0.0.1"
+USER = "admin"
+PARALLEL_TASKS = 4
+START_SECONDS = 240.0
+STOP_SECONDS = 20.0
+_POLL_SECONDS = 0.5
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What `up` has found running or started."""
+
+    airflow_url: str
+    mlflow_url: str  # of the server started here, or of the one that the settings name
+    user: str
+    password: str
+    logs: Path
+    started: tuple[str, ...]  # names of the processes that this call started; empty when all were running
+
+
+def airflow_environment(config: MLOpsConfig) -> dict[str, str]:
+    """The environment variables that Airflow needs for this installation, to be laid over those of the process.
+
+    `mlops up`, the demo and the tests all use these, so that a DAG meets the same settings everywhere.
+    """
+    home = config.state_dir / "airflow"
+    own = {f"MLOPS_{key.upper()}": str(getattr(config, key)) for key in type(config).model_fields if key != "variables"}
+    path = config.variables.get("PYTHONPATH", "")
+    return {key: value for key, value in own.items() if value} | {
+        "PYTHONPATH": os.pathsep.join([str(config.home), *([path] if path else [])]),  # DAG files import `dags.factory`
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(config.home / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(config.home / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__PARALLELISM": str(PARALLEL_TASKS),  # the default forks 32 idle workers
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",  # a paused DAG would break the chain of Assets
+        "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "30",  # [s]; a person is watching
+        "AIRFLOW__CORE__ALLOWED_DESERIALIZATION_CLASSES_REGEXP": r"mlops\..*",  # records, should one pass through XCom
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",  # [s]; a new file is seen after this, not after 5 minutes
+        "AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS": "20",  # tasks outlive 100 s without API server, not just 15
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "150",  # [s]; longer than that, shorter than 5 minutes
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(config.state_dir / "logs" / "tasks"),
+        # MLflow's model flavours walk all modules and so set off a thousand deprecation warnings of Airflow's.
+        "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "py.warnings=ERROR airflow.serialization=WARNING",
+        "MLFLOW_CONFIGURE_LOGGING": "0",  # it writes to standard error, which Airflow shows as errors
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "1",
+        "DO_NOT_TRACK": "1",  # Evidently
+    }
+
+
+def up(
+    config: MLOpsConfig,
+    *,
+    airflow_port: int = 8080,
+    mlflow_port: int = 5000,
+    tell: Tell | None = None,
+    seconds: float = START_SECONDS,
+) -> Platform:
+    """Start what is not running, wait until all of it is healthy, and say where it is and how to log in.
+
+    Args:
+        config: the settings.
+        airflow_port: port of Airflow's UI and API.
+        mlflow_port: port of MLflow's UI.
+        tell: where progress goes, line by line; default: standard output.
+        seconds: how long to wait for all to be healthy [s].
+
+    Raises:
+        ConfigError: a port is taken.
+        StorageError: `state_dir` cannot be written.
+        MLOpsError: a process did not start; what this call started has been ended again.
+    """
+    tell = tell or _print
+    run, logs = _folders(config)
+    known = processes.recorded(run)
+    running = {process.name: process for process in known if processes.is_alive(process)}
+    processes.end([process for process in known if process.name not in running], STOP_SECONDS)  # what a crash has left
+    ports = {"api-server": airflow_port, "mlflow": mlflow_port} | {p.name: p.port for p in running.values() if p.port}
+    missing = {name: args for name, args in _commands(config, ports).items() if name not in running}
+    for name in missing:
+        if name in ports:
+            _refuse_taken(name, ports[name])
+    environment = dict(config.variables) | airflow_environment(config)
+    environment |= _platform_environment(config, ports["api-server"])
+    if missing:
+        tell(f"Preparing Airflow's database (log: {logs / 'migrate.log'})")
+        _migrate(environment, logs)
+        _start_all(missing, ports, environment, run, logs, tell, seconds)
+    else:
+        tell("Already running.")
+    platform = _platform(config, ports, tuple(missing))
+    tell(
+        f"\n  Airflow  {platform.airflow_url}   user {platform.user}, password {platform.password}"
+        f"\n  MLflow   {platform.mlflow_url}\n  Logs     {platform.logs}\n\n`mlops down` (or `make down`) ends them."
+    )
+    return platform
+
+
+def down(config: MLOpsConfig, *, tell: Tell | None = None, seconds: float = STOP_SECONDS) -> tuple[str, ...]:
+    """End what `up` started, and nothing else: politely, and after `seconds` by force.
+
+    Returns:
+        Names of the processes that were ended.
+    """
+    tell = tell or _print
+    run = config.state_dir / "run"
+    known = processes.recorded(run)
+    ended = processes.end(known, seconds)
+    processes.forget(run, known)
+    tell(f"Ended {', '.join(ended)}." if ended else "Nothing was running.")
+    return ended
+
+
+# --- what is run -----------------------------------------------------------------------------------------------------
+
+
+def _commands(config: MLOpsConfig, ports: Mapping[str, int]) -> dict[str, list[str]]:
+    """The processes by name. Task logs are read from the shared disk, so no component serves them on a port."""
+    airflow = [sys.executable, "-m", "airflow"]
+    commands = {
+        "api-server": [*airflow, "api-server", "--host", HOST, "--port", str(ports["api-server"])],
+        "scheduler": [*airflow, "scheduler", "--skip-serve-logs"],
+        "dag-processor": [*airflow, "dag-processor"],
+        "triggerer": [*airflow, "triggerer", "--skip-serve-logs"],
+    }
+    if not config.tracking_uri.startswith("http"):
+        store = ["--backend-store-uri", config.tracking_uri, "--default-artifact-root", config.artifact_uri]
+        where = ["--host", HOST, "--port", str(ports["mlflow"]), "--workers", "1"]
+        commands["mlflow"] = [sys.executable, "-m", "mlflow", "server", *store, *where]
+    return commands
+
+
+def _platform_environment(config: MLOpsConfig, airflow_port: int) -> dict[str, str]:
+    """What only the running platform needs: address, login and secrets."""
+    url = f"http://{HOST}:{airflow_port}"
+    kept = _secrets(config)
+    return {
+        "AIRFLOW__CORE__AUTH_MANAGER": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(_passwords_file(config)),
+        "AIRFLOW__CORE__FERNET_KEY": kept["fernet_key"],
+        "AIRFLOW__API_AUTH__JWT_SECRET": kept["jwt_secret"],
+        "AIRFLOW__API__SECRET_KEY": kept["api_secret_key"],
+        "AIRFLOW__API__BASE_URL": url,
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        "NO_PROXY": ",".join(filter(None, [config.variables.get("NO_PROXY"), HOST, "localhost"])),
+        "MLOPS_PDEATHSIG": "1",  # plugins/listener.py: a task does not outlive its supervisor
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # 3.7 GB of job workers otherwise
+    }
+
+
+def _secrets(config: MLOpsConfig) -> dict[str, str]:
+    """Keys and password of this installation, made once and readable by its user alone."""
+    path = config.state_dir / "run" / "secrets" / "keys.json"
+    if not path.exists():
+        made = {
+            "fernet_key": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            "jwt_secret": secrets.token_urlsafe(48),
+            "api_secret_key": secrets.token_urlsafe(48),
+        }
+        _write_private(path, made)
+    if not _passwords_file(config).exists():
+        _write_private(_passwords_file(config), {USER: secrets.token_urlsafe(12)})
+    kept: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    return kept
+
+
+def _passwords_file(config: MLOpsConfig) -> Path:
+    return config.state_dir / "run" / "secrets" / "passwords.json"
+
+
+def _write_private(path: Path, values: Mapping[str, str]) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        json.dump(dict(values), file)
+
+
+# --- starting --------------------------------------------------------------------------------------------------------
+
+
+def _migrate(environment: dict[str, str], logs: Path) -> None:
+    """Bring Airflow's database up to date; on the first start this makes it."""
+    with (logs / "migrate.log").open("wb") as log:
+        command = [sys.executable, "-m", "airflow", "db", "migrate"]
+        code = subprocess.run(command, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
+    if code:
+        raise MLOpsError(f"`airflow db migrate` ended with {code}:\n{_tail(logs / 'migrate.log')}")
+
+
+def _start_all(
+    missing: Mapping[str, list[str]],
+    ports: Mapping[str, int],
+    environment: dict[str, str],
+    run: Path,
+    logs: Path,
+    tell: Tell,
+    seconds: float,
+) -> None:
+    tell(f"Starting {', '.join(missing)}")
+    started: list[processes.Process] = []
+    try:
+        for name, command in missing.items():
+            log_file, port = logs / f"{name}.log", ports.get(name, 0)
+            started.append(processes.start(name, command, environment=environment, log=log_file, folder=run, port=port))
+        _wait(started, ports, logs, tell, seconds)
+    except BaseException:
+        processes.end(started, STOP_SECONDS)
+        processes.forget(run, started)
+        raise
+
+
+def _wait(started: list[processes.Process], ports: Mapping[str, int], logs: Path, tell: Tell, seconds: float) -> None:
+    """Until every process answers for itself, or has died, or time is up."""
+    begin = time.monotonic()
+    waiting = {process.name: process for process in started}
+    while waiting:
+        healthy = _healthy(ports)
+        for name, process in list(waiting.items()):
+            if not processes.is_alive(process):
+                raise MLOpsError(f"{name} has ended. The end of {logs / name}.log:\n{_tail(logs / f'{name}.log')}")
+            if name in healthy:
+                del waiting[name]
+                tell(f"  {name} is healthy after {time.monotonic() - begin:.0f} s")
+        if waiting and time.monotonic() - begin > seconds:
+            raise MLOpsError(
+                f"{', '.join(waiting)} not healthy after {seconds:.0f} s; all was ended again.",
+                hint=f"See {', '.join(str(logs / f'{name}.log') for name in waiting)}.",
+            )
+        time.sleep(_POLL_SECONDS if waiting else 0)
+
+
+def _healthy(ports: Mapping[str, int]) -> set[str]:
+    """Names of the processes that are well, by Airflow's and MLflow's own word."""
+    found = set()
+    if _get(f"http://{HOST}:{ports['mlflow']}/health") is not None:
+        found.add("mlflow")
+    if (answer := _get(f"http://{HOST}:{ports['api-server']}/api/v2/monitor/health")) is not None:
+        found.add("api-server")
+        parts = json.loads(answer)
+        for name in ("scheduler", "dag-processor", "triggerer"):
+            if (parts.get(name.replace("-", "_")) or {}).get("status") == "healthy":
+                found.add(name)
+    return found
+
+
+def _get(url: str) -> bytes | None:
+    """The body of a page of this machine (never by a proxy), or None while nobody answers."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=5) as answer:
+            body: bytes = answer.read()
+            return body
+    except OSError:
+        return None
+
+
+def _refuse_taken(name: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            option = "--airflow-port" if name == "api-server" else "--mlflow-port"
+            raise ConfigError(
+                f"Port {port} for {name} cannot be used: {error.strerror}. Nothing was started.",
+                hint=f"End what listens there, or choose another port: mlops up {option} {port + 1}",
+            ) from error
+
+
+# --- records ---------------------------------------------------------------------------------------------------------
+
+
+def _folders(config: MLOpsConfig) -> tuple[Path, Path]:
+    """Folders of process records and of logs, made if need be; those of SQLite files along with them."""
+    run, logs = config.state_dir / "run", config.state_dir / "logs"
+    try:
+        for folder in (run, logs, config.state_dir / "airflow", config.state_dir / "mlflow"):
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"{config.state_dir} cannot be written: {error.strerror}.", hint="Set MLOPS_STATE_DIR to a folder that can."
+        ) from error
+    return run, logs
+
+
+def _platform(config: MLOpsConfig, ports: Mapping[str, int], started: tuple[str, ...]) -> Platform:
+    served = config.tracking_uri.startswith("http")
+    return Platform(
+        airflow_url=f"http://localhost:{ports['api-server']}",
+        mlflow_url=config.tracking_uri if served else f"http://localhost:{ports['mlflow']}",
+        user=USER,
+        password=json.loads(_passwords_file(config).read_text(encoding="utf-8"))[USER],
+        logs=config.state_dir / "logs",
+        started=started,
+    )
+
+
+def _tail(path: Path, lines: int = 15) -> str:
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

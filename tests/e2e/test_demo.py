@@ -1,0 +1,133 @@
+"""`make demo`, whole: eight nights through Airflow, and what a person finds afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+STEPS = ["ingestion", "features", "training", "validation", "promotion", "inference", "monitoring"]
+
+pytestmark = [pytest.mark.slow, pytest.mark.dags, pytest.mark.timeout(1500)]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A demo that was run."""
+
+    code: int
+    shown: str
+    folder: Path
+    summary: dict[str, Any]
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """All steps of all nights."""
+        return [step for night in self.summary["nights"] for step in night["steps"]]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """The demo as `make demo` runs it, in a folder of its own, whatever the settings of the shell it starts from."""
+    folder = tmp_path_factory.mktemp("demo") / "demo"
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    environ = os.environ | {"MLOPS_VAR": str(elsewhere), "MLOPS_LEDGER_URL": f"sqlite:///{elsewhere}/ledger.db"}
+    command = [sys.executable, "-m", "mlops.cli", "demo", "--folder", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    summary = folder / "summary.json"
+    assert summary.exists(), f"exit {done.returncode}\n{done.stdout}{done.stderr}"
+    assert list(elsewhere.iterdir()) == [], "the demo wrote into another installation"
+    return Demo(done.returncode, done.stdout, folder, json.loads(summary.read_text()))
+
+
+def test_all_that_should_happen_does(demo: Demo) -> None:
+    """Exit 0, and every expectation of the story holds."""
+    broken = [e for e in demo.summary["expectations"] if not e["held"]]
+    assert broken == []
+    assert demo.code == 0, demo.shown
+
+
+def test_the_steps_run_in_the_order_of_the_assets(demo: Demo) -> None:
+    """In the first night every pipeline runs once, in order; what a clock does not start is started by an Asset."""
+    first = demo.summary["nights"][0]["steps"]
+    assert [step["step"] for step in first] == STEPS
+    assert [step["started_by"] for step in first] == ["cron", "asset", "cron", "asset", "asset", "asset", "asset"]
+
+
+def test_the_champion_goes_on_serving_beside_a_quarantine(demo: Demo) -> None:
+    """On the corrupt night nothing is published or promoted; the night after, the same champion scores both dates."""
+    corrupt, after = demo.summary["nights"][2:4]
+    assert [step["step"] for step in corrupt["steps"]] == ["ingestion", "training"]
+    assert corrupt["champion"] == demo.summary["nights"][1]["champion"]
+    scored = [step for step in after["steps"] if step["step"] == "inference"]
+    assert scored[0]["dates"] == [corrupt["date"], after["date"]]
+    assert scored[0]["champion"] == corrupt["champion"]
+
+
+def test_a_drift_alarm_starts_a_training_of_its_own(demo: Demo) -> None:
+    """The alarm's Asset starts the training, whose reason is drift, and an incident tells of it."""
+    night = demo.summary["nights"][4]
+    alarm = next(step for step in night["steps"] if step["outcome"] == "no" and step["step"] == "monitoring")
+    training = night["steps"][night["steps"].index(alarm) + 1]
+    assert (training["step"], training["trained_because"]) == ("training", "drift")
+    assert training["events"] == ["fleet_anomaly/drift"]
+    assert [incident["kind"] for incident in alarm["incidents"]] == ["drift"]
+
+
+def test_every_judgement_has_its_gates_with_numbers_and_reasons(demo: Demo) -> None:
+    """A validation names its gates; each has a verdict and a reason, and the comparison a number and a limit."""
+    judged = [step for step in demo.steps if step["step"] == "validation" and step["outcome"] != "nothing_to_do"]
+    assert judged
+    for step in judged:
+        assert all(gate["verdict"] in ("pass", "fail", "cannot_tell") and gate["reason"] for gate in step["gates"])
+        names = {gate["name"]: gate for gate in step["gates"]}
+        compared = names.get("better_than_champion") or names["reaches_floor_and_beats_dummy"]
+        assert isinstance(compared["value"], float)
+        assert isinstance(compared["limit"], float)
+
+
+def test_the_terminal_tells_every_step_and_where_things_are(demo: Demo) -> None:
+    """One line per step and no log lines of libraries; the addresses at the end are there."""
+    lines = demo.shown.splitlines()
+    told = [line for line in lines if re.match(rf"  ({'|'.join(STEPS)}) +[✓·!?✗] ", line)]
+    assert len(told) == len(demo.steps)
+    assert not [line for line in lines if "WARNING" in line or "Traceback" in line]
+    for name in ("report.html", "summary.json", "demo.log"):
+        assert any(str(demo.folder / name) in line for line in lines)
+        assert (demo.folder / name).exists()
+
+
+def test_the_page_is_whole(demo: Demo) -> None:
+    """The page has a field for every step and leads to files that exist."""
+    page = (demo.folder / "report.html").read_text()
+    assert page.count('<button class="run ') == len(demo.steps)
+    links = re.findall(r"<footer>.*?</footer>", page, flags=re.DOTALL)[0]
+    addresses = re.findall(r'href="([^"]+)"', links)
+    assert addresses
+    assert all((demo.folder / address).exists() for address in addresses)
+
+
+def test_a_task_stays_within_its_memory(demo: Demo) -> None:
+    """All tasks of all nights in one process stay below 1.5 GB, so each of them does."""
+    assert demo.summary["peak_rss_mb"] < 1500
+
+
+def test_readme_shows_what_the_demo_shows(demo: Demo) -> None:
+    """The table in README has the outcomes of this run, night by night; only seconds may differ."""
+    shown = (ROOT / "README.md").read_text(encoding="utf-8").split("<!-- demo output: begin -->")[1]
+    assert nights(shown) == nights(demo.shown)
+    assert len(nights(shown)) == 8
+
+
+def nights(text: str) -> list[list[str]]:
+    """The rows of the last table: number, date and outcomes, without the seconds."""
+    rows = [line.split() for line in text.splitlines() if re.match(r"\d  \d\d [A-Z][a-z]{2}  ", line)]
+    return [row[:-1] for row in rows]

@@ -1,0 +1,240 @@
+"""A team's own CSV files become a model, night after night, and every kind of bad input is refused in words."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from mlops.data import partitions
+from mlops.errors import DataError, FeatureError, MLOpsError, SourceError, StorageError, TrainingError
+from mlops.models.evidence import evidence_hash
+from mlops.pipelines.tasks import STEPS
+from tests.e2e.conftest import FIRST, Team
+
+JUDGED_STEPS = ("training", "validation", "promotion", "inference", "monitoring")
+
+
+def state(team: Team) -> dict[str, Any]:
+    """All that a night leaves: tables by content, versions, champion, runs by status, ledger entries by body."""
+    storage, tables = team.services.storage, {}
+    for path in sorted(Path(team.folder / "var").rglob("part.parquet")):
+        manifest = storage.manifest(str(path.parent))
+        assert manifest is not None
+        tables[str(path.relative_to(team.folder))] = manifest.content_hash
+    tracking = team.services.tracker.client
+    experiment = tracking.get_experiment_by_name("presses")
+    runs = tracking.search_runs([experiment.experiment_id]) if experiment else []
+    champion = team.services.registry.by_alias("presses", "champion")
+    return {
+        "tables": tables,
+        "versions": [(v.version, v.stage, v.digest) for v in team.services.registry.versions("presses")],
+        "champion": champion.version if champion else None,
+        "runs": sorted((r.data.tags["mlops.run_key"], r.info.status) for r in runs),
+        "ledger": [(e.kind, e.key, e.body["version"]) for e in team.services.ledger.entries()],
+    }
+
+
+def test_a_team_gets_a_champion_from_its_csv_files(team: Team) -> None:
+    """Nine days of CSV files, one spec and one view make a first champion that scores the night's delivery."""
+    day = team.history()
+    told = {step: team.run(step, day) for step in JUDGED_STEPS}
+    assert [told[s].outcome for s in ("training", "validation", "promotion", "inference")] == ["done"] * 4, told
+    batch = told["inference"].record
+    assert (batch["version"], batch["rows"], batch["scored_rows"]) == (1, 6 * 48, 6 * 48)
+    entry = team.services.ledger.history("presses")[-1]
+    assert entry.body["evidence_hash"] == told["validation"].record["evidence_hash"]
+    assert team.services.ledger.verify() == []
+    kept = team.services.storage.read_json(told["validation"].record["evidence_uri"])
+    assert evidence_hash(kept["evidence"]) == entry.body["evidence_hash"]
+    assert told["monitoring"].outcome in ("done", "cannot_tell")
+
+
+def test_running_a_night_again_changes_nothing(team: Team) -> None:
+    """Every step of a night run twice leaves what it left the first time: tables, runs, versions, champion, ledger."""
+    day = team.history()
+    for step in JUDGED_STEPS:
+        team.run(step, day)
+    before = state(team)
+    assert before["champion"] == 1
+    again = {step: team.run(step, day) for step in STEPS}
+    assert state(team) == before
+    assert "reused" in again["training"].reason
+    assert {status for _, status in before["runs"]} == {"FINISHED"}
+
+
+def test_a_change_of_the_data_makes_a_new_version(team: Team) -> None:
+    """A corrected delivery is another training set: a new version supersedes, and the old runs say so."""
+    day = team.history()
+    team.run("training", day)
+    frame = team.readings(day - timedelta(days=1))
+    team.deliver(day - timedelta(days=1), frame.assign(load=frame["load"] * 0.5))
+    for step in ("ingestion", "features"):
+        team.run(step, day - timedelta(days=1))
+    answer = team.run("training", day)
+    assert answer.record["version"] == 2
+    assert "is new" in answer.reason
+
+
+def test_nothing_delivered_is_nothing_to_do(team: Team) -> None:
+    """A date without a delivery is a success that says so, in every step."""
+    day = team.history()
+    for step in STEPS:
+        answer = team.run(step, day + timedelta(days=1))
+        assert (answer.outcome, answer.exit_code) == ("nothing_to_do", 0), answer
+        assert str(day + timedelta(days=1)) in answer.reason
+
+
+def test_too_little_history_says_what_to_ingest(team: Team) -> None:
+    """Training on the first night fails with the part that is empty and what to do."""
+    day = team.history(days=1)
+    with pytest.raises(TrainingError, match=r"no rows in the .*fit.*Ingest more days"):
+        team.run("training", day)
+
+
+def _missing_column(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.drop(columns="heat")
+
+
+def _wrong_type(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(load="high")
+
+
+def _duplicates(frame: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([frame, frame.head(3)])
+
+
+def _nulls(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(heat=None)
+
+
+def _future(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(event_timestamp=frame["event_timestamp"] + pd.Timedelta(days=3))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (_missing_column, "heat"),
+        (_wrong_type, "load"),
+        (_duplicates, "press_id"),
+        (_nulls, "heat"),
+        (_future, "event_timestamp"),
+        (lambda frame: frame.head(0), "row"),
+    ],
+)
+def test_a_bad_delivery_is_quarantined_and_the_champion_stays(team: Team, spoil: Any, words: str) -> None:
+    """What breaks the contract is set aside with its reason; a good delivery of the date releases it."""
+    day = team.history(days=2) + timedelta(days=1)
+    team.deliver(day, spoil(team.readings(day)))
+    answer = team.run("ingestion", day)
+    assert answer.outcome == "no", answer.reason
+    assert words in answer.reason
+    assert day not in partitions.delivered_days(team.services.storage, "presses")
+    assert [i.kind for i in team.services.alerts.list_incidents("presses")] == ["quarantine"]
+    assert team.run("features", day).outcome == "nothing_to_do"
+    team.deliver(day)
+    good = team.run("ingestion", day)
+    assert good.outcome == "done"
+    assert good.record["released"] is True
+
+
+def test_a_timestamp_without_zone_is_refused(team: Team) -> None:
+    """Naive times are not guessed: the error names the setting that says what they mean."""
+    frame = team.readings(FIRST)
+    team.deliver(FIRST, frame.assign(event_timestamp=frame["event_timestamp"].dt.tz_localize(None)))
+    with pytest.raises(DataError, match="timezone"):
+        team.run("ingestion", FIRST)
+
+
+def test_an_unreadable_file_is_an_error_that_names_it(team: Team) -> None:
+    """Binary rubbish instead of CSV is neither data nor quarantine."""
+    path = team.deliver(FIRST)
+    path.write_bytes(b"\x00\xff\xfe" * 100)
+    with pytest.raises(MLOpsError, match=re.escape(path.name)):
+        team.run("ingestion", FIRST)
+
+
+def test_a_missing_database_is_an_error_that_may_pass(team: Team) -> None:
+    """A source that is away raises SourceError, which Airflow tries again."""
+    uri = "postgresql+psycopg://127.0.0.1:9/nothing"
+    team.write_spec(source={"kind": "sql", "uri": uri, "query": "select 1 where :start < :end"})
+    with pytest.raises(SourceError):
+        team.run("ingestion", FIRST)
+
+
+def test_one_class_only_is_an_error_that_says_so(team: Team) -> None:
+    """A classifier that has only ever seen one class is not trained."""
+    for day in (FIRST + timedelta(days=i) for i in range(9)):
+        team.deliver(day, team.readings(day).assign(failing=0))
+        for step in ("ingestion", "features"):
+            team.run(step, day)
+    with pytest.raises(TrainingError, match="two classes"):
+        team.run("training", day)
+
+
+def test_a_feature_that_is_null_throughout_is_named(team: Team) -> None:
+    """A sensor that never speaks is an error with the feature's name, not a silent median."""
+    team.write_spec(contract={"columns": {"load": {}, "heat": {"max_null_share": 1.0}}})
+    for day in (FIRST + timedelta(days=i) for i in range(9)):
+        team.deliver(day, team.readings(day).assign(heat=float("nan")))
+        for step in ("ingestion", "features"):
+            team.run(step, day)
+    with pytest.raises(TrainingError, match=r"heat.*null in all"):
+        team.run("training", day)
+
+
+def test_an_entity_never_seen_is_scored_by_a_shared_model_and_not_by_its_own(team: Team) -> None:
+    """One model for all scores a new press; one model per press cannot tell, says how many, and flags nothing."""
+    team.write_spec(candidates=[{"algorithm": "logistic_regression", "per_entity": True}])
+    day = team.history()
+    for step in JUDGED_STEPS:
+        team.run(step, day)
+    later = day + timedelta(days=1)
+    frame = team.readings(later)
+    team.deliver(later, frame.replace({"press_id": {"press-0": "press-new"}}))
+    for step in ("ingestion", "features"):
+        team.run(step, later)
+    answer = team.run("inference", later)
+    assert answer.outcome == "done"
+    assert answer.record["rows"] - answer.record["scored_rows"] == 48
+    assert "48 could not be scored" in answer.reason
+
+
+def test_an_unknown_feature_service_is_refused_with_the_one_that_was_meant(team: Team) -> None:
+    """A mistyped service is named with its nearest neighbour."""
+    team.write_spec(features={"service": "presses_v2"})
+    team.deliver(FIRST)
+    team.run("ingestion", FIRST)
+    with pytest.raises(FeatureError, match="presses_v1"):
+        team.run("features", FIRST)
+
+
+def test_a_state_folder_that_cannot_be_written_loses_nothing(team: Team) -> None:
+    """Where `var` cannot be written the step says so and the last good partition stands."""
+    day = team.history(days=1)
+    folder = Path(team.services.storage.uri("data", "presses", f"date={day + timedelta(days=1)}"))
+    folder.write_text("a file where a folder belongs")
+    team.deliver(day + timedelta(days=1))
+    with pytest.raises(StorageError, match="could not be written"):
+        team.run("ingestion", day + timedelta(days=1))
+    assert partitions.delivered_days(team.services.storage, "presses") == [day]
+
+
+def test_a_changed_model_file_is_not_loaded(team: Team) -> None:
+    """A champion whose bytes were changed is refused by name before it is loaded, and the last predictions stand."""
+    day = team.history()
+    for step in JUDGED_STEPS:
+        team.run(step, day)
+    pickles = [p for p in Path(team.services.config.artifact_uri).rglob("*.pkl") if p.is_file()]
+    assert pickles
+    for path in pickles:
+        path.write_bytes(path.read_bytes() + b"x")
+    before = team.services.storage.manifest(team.services.storage.uri("predictions", "presses", f"date={day}"))
+    with pytest.raises(MLOpsError, match="changed"):
+        team.run("inference", day)
+    assert team.services.storage.manifest(team.services.storage.uri("predictions", "presses", f"date={day}")) == before

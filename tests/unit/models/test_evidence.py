@@ -1,0 +1,91 @@
+"""The evidence bundle: sealed, the same for the same numbers, and readable without a network."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from datetime import UTC, date, datetime
+
+import pytest
+
+from mlops.models.evidence import bundle, evidence_hash
+from mlops.records import GateDecision, GateResult, ModelVersion, TrainingSet, Verdict, to_dict
+
+GATES = (
+    GateResult("better_than_champion", "fail", "average precision .412 <against> .395", -0.004, 0.0),
+    GateResult("latency", "cannot_tell", "No call was timed.", None, 1000.0),
+)
+DECISION = GateDecision("fleet", 7, 5, "fail", GATES, date(2026, 3, 2), "d" * 64)
+CHALLENGER = ModelVersion(
+    "fleet", 7, "run", "key", "uri", "d" * 64, "i" * 64, "ecod", metrics={"roc_auc": 0.9, "r2": float("nan")}
+)
+TRAINING_SET = TrainingSet(
+    model="fleet",
+    date=date(2026, 3, 2),
+    run_key="k",
+    uri="u",
+    fingerprint="f" * 64,
+    features=("a", "b"),
+    rows=10_000,
+    entities=24,
+    fit_rows=6_000,
+    calibration_rows=2_000,
+    holdout_rows=2_000,
+    labelled_rows=1_900,
+    positives=88,
+    window_start=datetime(2026, 2, 20, tzinfo=UTC),
+    holdout_start=datetime(2026, 3, 1, tzinfo=UTC),
+    window_end=datetime(2026, 3, 3, tzinfo=UTC),
+)
+
+
+def test_the_hash_covers_every_number_and_survives_storage() -> None:
+    """What was written as JSON and read back has the hash; any other gate value, digest or data set has another."""
+    sealed = bundle(DECISION, challenger=CHALLENGER, training_set=TRAINING_SET)
+    assert evidence_hash(json.loads(json.dumps(sealed.facts, indent=2))) == sealed.hash
+    others = [
+        bundle(dataclasses.replace(DECISION, gates=GATES[:1]), challenger=CHALLENGER, training_set=TRAINING_SET),
+        bundle(DECISION, challenger=dataclasses.replace(CHALLENGER, digest="e" * 64), training_set=TRAINING_SET),
+        bundle(DECISION, challenger=CHALLENGER, training_set=dataclasses.replace(TRAINING_SET, positives=89)),
+    ]
+    assert sealed.hash not in {other.hash for other in others}
+
+
+def test_sealing_again_gives_the_same_evidence() -> None:
+    """Hash and address written into the decision, and the version's later stage, do not change the evidence."""
+    sealed = bundle(DECISION, challenger=CHALLENGER, training_set=TRAINING_SET)
+    decision = dataclasses.replace(DECISION, evidence_hash=sealed.hash, evidence_uri="somewhere")
+    challenger = dataclasses.replace(CHALLENGER, stage="staging", reused=True)
+    assert bundle(decision, challenger=challenger, training_set=TRAINING_SET) == sealed
+    assert sealed.facts["decision"] == to_dict(DECISION)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "headline"),
+    [("pass", "may be promoted"), ("fail", "is refused"), ("cannot_tell", "the evidence does not suffice")],
+)
+def test_the_page_says_verdict_gates_and_numbers(verdict: Verdict, headline: str) -> None:
+    """A person reads the verdict first, then every gate with value, limit and reason, then what it stands on."""
+    decision = dataclasses.replace(DECISION, verdict=verdict)
+    sealed = bundle(decision, challenger=CHALLENGER, training_set=TRAINING_SET)
+    page = sealed.html.decode()
+    assert f"fleet version 7 <em>{headline}" in re.sub(r"is not promoted: ", "", page)
+    for text in ("better than champion", "−.004", "cannot tell", "against champion version 5", "2,000 to judge",
+                 "1,900 rows of the holdout, 88 positive", ".900", sealed.hash):  # fmt: skip
+        assert text in page
+
+
+def test_the_page_needs_no_network_and_escapes_what_it_shows() -> None:
+    """Nothing is loaded from anywhere, no script runs, and text from a gate cannot become markup."""
+    page = bundle(DECISION, challenger=CHALLENGER, training_set=TRAINING_SET).html.decode()
+    assert not re.search(r"https?://|<script|@import|url\(|src=", page)
+    assert "&lt;against&gt;" in page
+
+
+def test_a_first_champion_is_called_one() -> None:
+    """Without a champion the page says so."""
+    page = bundle(
+        dataclasses.replace(DECISION, champion_version=None), challenger=CHALLENGER, training_set=TRAINING_SET
+    )
+    assert "no champion yet" in page.html.decode()

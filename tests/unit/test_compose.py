@@ -1,0 +1,216 @@
+"""The compose file, the image and their settings: that the wiring holds. No Docker is needed to read them."""
+
+from __future__ import annotations
+
+import http.server
+import importlib.util
+import json
+import re
+import shutil
+import socket
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mlops.config import MLOpsConfig
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docker-compose.yaml").read_text(encoding="utf-8")
+COMPOSE = yaml.safe_load(TEXT)
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+PINNED = re.compile(r"^[a-z./-]+:\d+\.\d+(\.\d+)?-[a-z]+(-[a-z]+)?$")
+
+
+def _compose_command() -> list[str]:
+    """Compose as a program of its own or as Docker's plugin; empty if neither is there."""
+    if shutil.which("docker-compose"):
+        return ["docker-compose"]
+    plugin = ["docker", "compose"]
+    if shutil.which("docker") and not subprocess.run([*plugin, "version"], capture_output=True, check=False).returncode:
+        return plugin
+    return []
+
+
+COMPOSE_COMMAND = _compose_command()
+
+
+def _module(path: Path) -> Any:
+    """A file of deploy/, which is no package, as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _settings(text: str) -> dict[str, str]:
+    """The assignments of an .env file."""
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return dict(line.split("=", 1) for line in lines)
+
+
+def test_all_parts_of_the_platform_are_there() -> None:
+    """Airflow's processes with Celery, MLflow, PostgreSQL and Redis; nothing else."""
+    airflow = {"airflow-init", "api-server", "scheduler", "dag-processor", "triggerer", "worker"}
+    assert set(SERVICES) == airflow | {"mlflow", "postgres", "redis"}
+
+
+def test_every_service_waits_for_services_that_exist_and_say_that_they_are_well() -> None:
+    """A condition on health needs a health check; one on completion needs a service that ends."""
+    for name, service in SERVICES.items():
+        for other, wait in service.get("depends_on", {}).items():
+            assert other in SERVICES, f"{name} waits for {other}"
+            if wait["condition"] == "service_healthy":
+                assert "healthcheck" in SERVICES[other], f"{name} waits for the health of {other}"
+            else:
+                assert (wait["condition"], SERVICES[other]["restart"]) == ("service_completed_successfully", "no")
+
+
+def test_every_service_that_stays_has_a_health_check_and_is_restarted() -> None:
+    """Only the one that prepares the database ends by itself."""
+    for name, service in SERVICES.items():
+        if name != "airflow-init":
+            assert service["healthcheck"]["test"][0] == "CMD", name
+            assert service["restart"] == "unless-stopped", name
+
+
+def test_images_are_pinned() -> None:
+    """Foreign images and the base image name an exact version; our own is built here."""
+    for name, service in SERVICES.items():
+        assert "build" in service or PINNED.match(service["image"]), name
+    base = re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert [bool(PINNED.match(image)) for image in base] == [True]
+
+
+def test_every_variable_is_made_and_explained_by_make_env() -> None:
+    """No `${NAME}` of the compose file is unknown to it, and none of its own is unused."""
+    text = _module(ROOT / "deploy" / "compose" / "make_env.py").environment()
+    used = set(re.findall(r"\$\{([A-Z_]+)", TEXT))
+    assert used == set(_settings(text))
+    assert text.count("# ") >= len(used) - 1
+
+
+def test_required_secrets_have_no_default_and_are_new_each_time() -> None:
+    """A forgotten secret stops compose; two installations share none; a password fits into a URL."""
+    required = set(re.findall(r"\$\{([A-Z_]+):\?", TEXT))
+    make = _module(ROOT / "deploy" / "compose" / "make_env.py")
+    one, two = _settings(make.environment()), _settings(make.environment())
+    assert required == {name for name in one if one[name] != two[name]}
+    assert re.fullmatch(r"[0-9a-f]{32}", one["POSTGRES_PASSWORD"])
+    assert not set(re.findall(r"\$\{([A-Z_]+):-", TEXT)) & required
+
+
+def test_only_the_two_uis_are_published_and_only_on_loopback() -> None:
+    """Databases and brokers are reachable inside alone."""
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert set(published) == {"api-server", "mlflow"}
+    assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
+
+
+def test_databases_named_in_urls_are_made() -> None:
+    """Every database of a PostgreSQL URL is the image's own or stands in databases.sql."""
+    urls = set(re.findall(r"@postgres:5432/([a-z]+)", TEXT))
+    made = set(
+        re.findall(r"CREATE DATABASE (\w+);", (ROOT / "deploy/compose/databases.sql").read_text(encoding="utf-8"))
+    )
+    assert urls == made | {SERVICES["postgres"]["environment"]["POSTGRES_DB"]}
+
+
+def test_hosts_in_addresses_are_services() -> None:
+    """No URL leads to a service that is not there; MLflow allows the name it is called by."""
+    hosts = set(re.findall(r"(?://|@|FEAST_REDIS: )([a-z][a-z-]*):\d+", TEXT)) - {"localhost"}
+    assert hosts == {"postgres", "redis", "mlflow", "api-server"}
+    allowed = next(part for part in SERVICES["mlflow"]["command"] if part.startswith("--allowed-hosts="))
+    assert SERVICES["worker"]["environment"]["MLFLOW_TRACKING_URI"].removeprefix("http://") in allowed
+
+
+def test_files_that_services_use_are_in_the_image_or_mounted() -> None:
+    """Every /opt/mlops/… path of a command is copied by the Dockerfile and let in by .dockerignore."""
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    copied = {name for line in re.findall(r"^COPY (.+)$", dockerfile, re.MULTILINE) for name in line.split()[:-1]}
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line[:1] == "!"}
+    assert copied == let_in
+    for path in re.findall(r"/opt/mlops/((?:deploy|dags|plugins)[\w./-]*)", TEXT):
+        assert (ROOT / path).exists()
+        assert path.partition("/")[0] in copied
+    for volume in (v for service in SERVICES.values() for v in service["volumes"]):
+        source = volume.split(":")[0]
+        assert source in COMPOSE["volumes"] or (ROOT / source).exists()
+
+
+def test_production_settings_load_with_what_compose_sets() -> None:
+    """The worker's environment gives a whole configuration: no variable of production.yaml is missing."""
+    environ = {
+        key: re.sub(r"\$\{\w+:?[-?]?([^}]*)\}", r"\1", str(v)) for key, v in SERVICES["worker"]["environment"].items()
+    }
+    config = MLOpsConfig.load(environ | {"MLOPS_HOME": str(ROOT)})
+    assert (config.env, config.var, str(config.state_dir)) == ("production", "/opt/mlops/var", "/opt/mlops/var")
+    assert config.tracking_uri == "http://mlflow:5000"
+    assert config.ledger_url.startswith("postgresql+psycopg://mlops:")
+    assert (ROOT / "feature_repo" / config.feature_store_yaml).exists()
+    config.expand((ROOT / "feature_repo" / config.feature_store_yaml).read_text(encoding="utf-8"))
+
+
+def test_embedded_settings_change_nothing() -> None:
+    """The file documents the defaults; it sets none, so that it can be deleted."""
+    lines = (ROOT / "config/settings/embedded.yaml").read_text(encoding="utf-8").splitlines()
+    assert all(line.startswith("#") for line in lines if line.strip())
+    named = {match.group(1) for line in lines if (match := re.match(r"# ([a-z_]+): ", line))}
+    assert named <= set(MLOpsConfig.model_fields)
+
+
+@pytest.mark.skipif(not COMPOSE_COMMAND, reason="docker compose is not installed")
+def test_compose_itself_accepts_the_file(tmp_path: Path) -> None:
+    """Unknown keys, undefined services and missing variables are refused by compose's own schema."""
+    env = tmp_path / ".env"
+    env.write_text(_module(ROOT / "deploy" / "compose" / "make_env.py").environment())
+    command = [
+        "docker-compose",
+        "--file",
+        str(ROOT / "docker-compose.yaml"),
+        "--env-file",
+        str(env),
+        "config",
+        "--quiet",
+    ]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+@pytest.fixture
+def server() -> Any:
+    """A service that reports one healthy and one unhealthy component; yields its address."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/health" else 500)
+            self.end_headers()
+            self.wfile.write(json.dumps({"scheduler": {"status": "healthy"}, "triggerer": {"status": None}}).encode())
+
+        def log_message(self, *_: Any) -> None:
+            """Says nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{serving.server_port}"
+        serving.shutdown()
+
+
+def test_a_health_check_believes_only_what_is_said_to_be_healthy(server: str) -> None:
+    """Answering is not enough for a component: it must be reported as healthy; an error or silence is not well."""
+    is_healthy = _module(ROOT / "deploy" / "compose" / "health.py").is_healthy
+    assert is_healthy(f"http://{server}/health")
+    assert is_healthy(f"http://{server}/health", "scheduler")
+    assert not is_healthy(f"http://{server}/health", "triggerer")
+    assert not is_healthy(f"http://{server}/health", "dag_processor")
+    assert not is_healthy(f"http://{server}/broken")
+    assert is_healthy(f"tcp://{server}")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        assert not is_healthy(f"tcp://127.0.0.1:{unused.getsockname()[1]}")
+        assert not is_healthy(f"http://127.0.0.1:{unused.getsockname()[1]}/health")
