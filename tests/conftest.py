@@ -22,6 +22,14 @@ def absent(reason: str) -> None:
     pytest.skip(reason)
 
 
+@pytest.fixture(autouse=True)
+def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the caller's terminal asks of colours and width is not what a test asks."""
+    for name in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> MLOpsConfig:
     """Settings of an installation of its own: the repository's code and feature views, all state below tmp_path."""
