@@ -8,7 +8,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from mlops.spec import ModelSpec, nested_spec
+from mlops.spec.loading import nested_spec
+from mlops.spec.model import ModelSpec
 
 _HEAD = """# The model spec
 

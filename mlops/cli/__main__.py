@@ -1,0 +1,11 @@
+"""Entry point of `mlops` and of `python -m mlops.cli`."""
+
+from __future__ import annotations
+
+from mlops.cli import platform, specs, steps  # each adds its commands
+from mlops.cli.app import app, main
+
+__all__ = ["app", "main", "platform", "specs", "steps"]
+
+if __name__ == "__main__":
+    main()

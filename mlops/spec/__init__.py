@@ -1,0 +1,41 @@
+"""One YAML file per model: what it learns, from what, when, and what must hold before it goes into production.
+
+`load_spec` reads one, `load_specs` a folder. Everything is frozen; unknown keys are refused with the name that was
+probably meant. `ModelSpec.model_json_schema()` is the JSON schema for editors (`mlops spec schema`).
+
+One rule: a spec says *what*; where things live is said by `MLOpsConfig`.
+"""
+
+from __future__ import annotations
+
+from mlops.spec.data import ColumnContract, ContractSpec, LabelSpec, SourceSpec, TimestampsSpec
+from mlops.spec.gates import GatesSpec
+from mlops.spec.learning import OBJECTIVES, CandidateSpec, FeaturesSpec, ObjectiveSpec, SplitSpec, Task
+from mlops.spec.loading import find_spec, load_spec, load_specs, nested_spec
+from mlops.spec.model import ModelSpec
+from mlops.spec.operation import AlertsSpec, DriftSpec, ScheduleSpec
+from mlops.spec.promotion import PromotionSpec
+
+__all__ = [
+    "OBJECTIVES",
+    "AlertsSpec",
+    "CandidateSpec",
+    "ColumnContract",
+    "ContractSpec",
+    "DriftSpec",
+    "FeaturesSpec",
+    "GatesSpec",
+    "LabelSpec",
+    "ModelSpec",
+    "ObjectiveSpec",
+    "PromotionSpec",
+    "ScheduleSpec",
+    "SourceSpec",
+    "SplitSpec",
+    "Task",
+    "TimestampsSpec",
+    "find_spec",
+    "load_spec",
+    "load_specs",
+    "nested_spec",
+]

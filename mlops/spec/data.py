@@ -1,0 +1,77 @@
+"""The parts of a spec that say where data comes from and what it promises."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from mlops.spec.frozen import Frozen
+
+
+class SourceSpec(Frozen):
+    """Where deliveries come from."""
+
+    dataset: str = Field(
+        "", description="Name of the data set; models that share it share its partitions. Default: the model's name."
+    )
+    kind: Literal["parquet", "csv", "sql"] = "parquet"
+    uri: str = Field(description="Path, glob or URI; {date} stands for the delivery date. For sql: the SQLAlchemy URL.")
+    query: str = Field(
+        "", description="For sql: the query, with :start and :end of the delivery's day (UTC, or as `timezone` says)."
+    )
+    timezone: str | None = Field(
+        None, description="Zone of timestamps that carry none. Without it such timestamps are refused."
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="Options for fsspec or the CSV reader.")
+
+    @model_validator(mode="after")
+    def _sql_has_a_query(self) -> SourceSpec:
+        if (self.kind == "sql") != bool(self.query):
+            raise ValueError("kind sql needs a query, and only sql takes one")
+        return self
+
+
+class TimestampsSpec(Frozen):
+    """Which columns say when."""
+
+    event: str = Field("event_timestamp", description="When it happened.")
+    arrival: str | None = Field(None, description="When it became known. Default: the moment it happened.")
+
+
+class ColumnContract(Frozen):
+    """What a column promises."""
+
+    type: Literal["float", "int", "string", "bool"] = "float"
+    min: float | None = Field(None, description="Smallest value allowed, in the column's unit.")
+    max: float | None = Field(None, description="Largest value allowed, in the column's unit.")
+    allowed: tuple[str, ...] | None = Field(None, description="For strings: the values allowed.")
+    max_null_share: float = Field(0.0, ge=0, le=1, description="Share of rows that may be null.")
+    max_outside_share: float = Field(0.0, ge=0, le=1, description="Share of rows that may lie outside min and max.")
+    unit: str = Field("", description="Unit, for people.")
+
+
+class ContractSpec(Frozen):
+    """What a delivery promises. Broken: the whole delivery goes to quarantine."""
+
+    columns: dict[str, ColumnContract] = Field(description="Columns that must be there; others are dropped.")
+    unique: bool = Field(True, description="Entity and event time name a row once.")
+    max_lateness_hours: float = Field(48, ge=0, description="How long after its event a row may arrive [h].")
+    freshness_hours: float | None = Field(
+        None, gt=0, description="The newest row is at most this old at the end of the day [h]."
+    )
+    min_rows: int = Field(1, ge=1, description="Fewest rows of a delivery.")
+    volume_tolerance: float | None = Field(
+        0.5, gt=0, description="Row count differs from the usual by at most this share."
+    )
+    volume_history: int = Field(7, ge=1, description="Deliveries whose median is the usual row count.")
+
+
+class LabelSpec(Frozen):
+    """What is to be learned or judged by, and when it is known."""
+
+    column: str = Field(description="Column of the label.")
+    source: SourceSpec | None = Field(None, description="Where labels are delivered; default: in the data itself.")
+    arrival: str | None = Field(None, description="Column that says when the label became known.")
+    horizon_hours: float = Field(0.0, ge=0, description="The label is the column's value this much later [h].")
+    maturity_days: float = Field(0.0, ge=0, description="A label counts only this long after its event [d].")
