@@ -28,6 +28,15 @@ _STYLES: dict[StepOutcome, tuple[str, str]] = {
     "cannot_tell": ("magenta", "?"),
     "failed": ("bold red", "✗"),
 }
+_OUTCOMES: dict[str, str] = {
+    "done": "done",
+    "nothing_to_do": "nothing to do",
+    "no": "no",
+    "cannot_tell": "cannot tell",
+    "failed": "failed",
+}
+_SHORT = ("ingest", "feat.", "train", "valid.", "prom.", "score", "monit.")  # heads of a table without words
+_WORDY_WIDTH = 130  # columns that a table with words needs
 _PLAIN_WIDTH = 160  # columns, where nobody says how wide the page is
 
 
@@ -118,16 +127,20 @@ class Screen:
         self.console.print(Text.assemble(left, reason, " ", right), no_wrap=True, overflow="crop", soft_wrap=True)
 
     def table(self, summary: Summary) -> None:
-        """Night × step."""
+        """Night × step; on a narrow page signs instead of words, and what they mean below."""
+        wordy = self.console.width >= _WORDY_WIDTH
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        for name in ("night", *STEPS, "champion", "s"):
+        for name in ("night", *(STEPS if wordy else _SHORT), "champion", "s"):
             table.add_column(name, justify="right" if name in ("champion", "s") else "left", no_wrap=True)
         for night in summary.nights:
-            cells = [_cell(night, step) for step in STEPS]
+            cells = [_cell(night, step, wordy=wordy) for step in STEPS]
             champion = f"v{night.champion}" if night.champion else "–"
             table.add_row(f"{night.number}  {night.date:%d %b}", *cells, champion, f"{night.seconds:.1f}")
         self.console.print()
         self.console.print(table)
+        if not wordy:
+            signs = [f"{_STYLES[outcome][1]} {word}" for outcome, word in _OUTCOMES.items()]
+            self.console.print("  ".join([*signs, "– not run"]), style="bright_black")
 
     def expectations(self, summary: Summary) -> None:
         """What did not happen that should have."""
@@ -147,14 +160,15 @@ class Screen:
                 self.console.print(f"  {value:<{width}}  [bright_black]{what}[/]", soft_wrap=True)
 
 
-def _cell(night: Night, step: str) -> Text:
+def _cell(night: Night, step: str, *, wordy: bool) -> Text:
     runs = night.of(step)
     if not runs:
         return Text("–", "bright_black")
     cell = Text()
     for run in _telling(runs):
         style, glyph = _STYLES[run.outcome]
-        cell.append(("  " if cell else "") + f"{glyph} {outcome_word(step, run.outcome)}", style)
+        gap = ("  " if wordy else " ") if cell else ""
+        cell.append(f"{gap}{glyph} {outcome_word(step, run.outcome)}" if wordy else f"{gap}{glyph}", style)
     return cell
 
 

@@ -40,6 +40,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     folder = tmp_path_factory.mktemp("demo") / "demo"
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     environ = os.environ | {"MLOPS_VAR": str(elsewhere), "MLOPS_LEDGER_URL": f"sqlite:///{elsewhere}/ledger.db"}
+    environ.pop("COLUMNS", None)  # the width of that shell is not the width that README shows
     command = [sys.executable, "-m", "mlops.cli", "demo", "--folder", str(folder)]
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
     summary = folder / "summary.json"

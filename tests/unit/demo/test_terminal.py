@@ -8,6 +8,8 @@ import sys
 from dataclasses import replace
 from datetime import date
 
+import pytest
+
 from demo.plan import Plan
 from demo.summary import Expectation, Summary
 from demo.terminal import Screen
@@ -94,6 +96,21 @@ def test_the_table_has_a_row_per_night_with_its_champion(summary: Summary) -> No
     assert re.search(r"! quarantined +– +· nothing to do +– +– +– +– +v1", rows["3"])
     assert "! drift  ✓ no drift" in rows["7"]
     assert "v7" in rows["7"]
+
+
+def test_on_a_narrow_page_the_table_shows_signs_and_fits(summary: Summary, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eighty columns hold the whole table: nothing is cut, and the signs are explained."""
+    monkeypatch.setenv("COLUMNS", "80")
+    shown, file = screen()
+    shown.table(summary)
+    lines = [line for line in file.getvalue().splitlines() if line]
+    assert max(len(line.rstrip()) for line in lines) <= 80
+    assert "…" not in file.getvalue()
+    rows = {line[0]: line.split() for line in lines if re.match(r"\d", line)}
+    assert rows["3"][3:11] == ["!", "–", "·", "–", "–", "–", "–", "v1"]
+    assert rows["7"].count("✓") > rows["6"].count("✓")
+    assert "! no" in lines[-1]
+    assert "– not run" in lines[-1]
 
 
 def test_a_broken_expectation_is_told_with_what_was_found(summary: Summary) -> None:
