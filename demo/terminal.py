@@ -28,7 +28,7 @@ _STYLES: dict[StepOutcome, tuple[str, str]] = {
     "cannot_tell": ("magenta", "?"),
     "failed": ("bold red", "✗"),
 }
-_OUTCOMES: dict[str, str] = {
+_OUTCOMES: dict[StepOutcome, str] = {
     "done": "done",
     "nothing_to_do": "nothing to do",
     "no": "no",
