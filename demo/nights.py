@@ -11,8 +11,9 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
+from demo import environment
 from demo.plan import Plan, PlannedNight
 from demo.scheduler import Scheduler, Start
 from demo.summary import ChampionChange, History, Night, Step, Summary, step_of
@@ -21,6 +22,8 @@ from mlops.data import fleet
 from mlops.records import Incident
 from mlops.services import Services
 from mlops.spec import ModelSpec
+
+NIGHT_HOUR = 1  # UTC, when the nights' work begins
 
 _BYTES_PER_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
 
@@ -79,6 +82,7 @@ def live_night(world: World, night: PlannedNight, champion: int | None) -> Night
     """
     spec, incidents_of = world.spec, world.services.alerts.list_incidents
     began = time.perf_counter()
+    environment.live_at(night.date + timedelta(days=1), NIGHT_HOUR)
     starts: list[Start] = []
     for delivery in night.deliveries:
         fleet.write_delivery(world.plan.fleet, delivery.date, world.inbox, corrupt=delivery.kind == "corrupt")

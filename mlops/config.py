@@ -42,6 +42,9 @@ class MLOpsConfig(BaseModel):
     ledger_url: str = Field("", description="SQLAlchemy URL of the ledger. Default: SQLite in state_dir.")
     code_version: str = Field("", description="Git commit of the code, for lineage. Default: asked of git.")
     actor: str = Field("", description="Who decides, as written into the ledger. Default: the operating system's user.")
+    clock_offset_seconds: float = Field(
+        0.0, description="Added to the wall clock in records [s]: for simulations that live through nights in seconds."
+    )
     variables: dict[str, str] = Field(default_factory=dict, description="Values for ${NAME} in model specs.")
 
     @classmethod

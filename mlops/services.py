@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,7 +52,9 @@ class Services:
     @classmethod
     def open(cls, config: MLOpsConfig | None = None) -> Services:
         """Services for `config`, by default the settings of this process."""
-        return cls(config or MLOpsConfig.load())
+        config = config or MLOpsConfig.load()
+        offset = timedelta(seconds=config.clock_offset_seconds)
+        return cls(config, (lambda: utc_now() + offset) if offset else utc_now)
 
     @property
     def actor(self) -> str:

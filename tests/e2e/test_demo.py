@@ -8,10 +8,13 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from mlops.governance.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
 STEPS = ["ingestion", "features", "training", "validation", "promotion", "inference", "monitoring"]
@@ -71,6 +74,18 @@ def test_the_champion_goes_on_serving_beside_a_quarantine(demo: Demo) -> None:
     scored = [step for step in after["steps"] if step["step"] == "inference"]
     assert scored[0]["dates"] == [corrupt["date"], after["date"]]
     assert scored[0]["champion"] == corrupt["champion"]
+
+
+def test_the_ledger_knows_who_was_champion_in_which_night(demo: Demo) -> None:
+    """Records are stamped as of the nights they were made in, so `champion_at` answers for each of them."""
+    ledger = Ledger(f"sqlite:///{demo.folder}/ledger/ledger.db")
+    for night in demo.summary["nights"]:
+        morning = datetime.fromisoformat(night["date"]).replace(tzinfo=UTC) + timedelta(days=1, hours=6)
+        entry = ledger.champion_at("fleet_anomaly", morning)
+        assert entry is not None
+        assert entry.body["version"] == night["champion"]
+    before = datetime.fromisoformat(demo.summary["nights"][0]["date"]).replace(tzinfo=UTC)
+    assert ledger.champion_at("fleet_anomaly", before) is None
 
 
 def test_a_drift_alarm_starts_a_training_of_its_own(demo: Demo) -> None:
