@@ -22,7 +22,9 @@ def spec_check(
     paths: Annotated[list[Path] | None, typer.Argument(help="Spec files; default: all of config/models.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Check model specs; says every wrong key, where it is and what was probably meant."""
+    """Check model specs: keys, schedules, candidates and features; says what is wrong and what was probably meant."""
+    from mlops.pipelines import spec_check
+
     config = MLOpsConfig.load()
     files = paths or sorted(config.models_dir.glob("*.yaml"))
     if not files:
@@ -30,9 +32,13 @@ def spec_check(
     problems: dict[str, str] = {}
     for path in files:
         try:
-            load_spec(path, config.variables)
+            spec = load_spec(path, config.variables)
+            found = spec_check.problems(config, spec)
         except MLOpsError as error:
             problems[str(path)] = str(error)
+            continue
+        if found:
+            problems[str(path)] = f"{path} cannot work:\n" + "\n".join(f"  {line}" for line in found)
     if as_json:
         typer.echo(json.dumps({str(path): problems.get(str(path), "") for path in files}, indent=2))
     else:

@@ -65,6 +65,59 @@ def mature_labels(
     return _table(entity, known.sort_values([entity, "observed_at"]))
 
 
+def keyed_like(known: pd.DataFrame, rows: pd.DataFrame, entity: str) -> pd.DataFrame:
+    """Labels whose entities are written as those of the data are, so that the two can be merged.
+
+    A CSV file gives keys as text and a table as whole numbers; `17` and 17 are the same device, `017` is not.
+
+    Args:
+        known: labels, as `mature_labels` gives them.
+        rows: what they are for.
+        entity: column of the entity in both.
+
+    Raises:
+        SchemaError: the labels' entities cannot be written so, or none of them is in the data once they are.
+    """
+    if known.empty or rows.empty or _is_text(known[entity]) == _is_text(rows[entity]):
+        return known
+    given = known[entity]
+    try:
+        keys = _whole(given).astype(str) if _is_text(rows[entity]) else _whole(given)
+    except ValueError as error:
+        raise SchemaError(
+            f"Labels name {entity} {str(error)!r}, the data has keys such as {_example(rows[entity])!r}.",
+            hint="Deliver the labels with the keys of the data.",
+        ) from None
+    if not keys.isin(rows[entity].unique()).any():
+        raise SchemaError(
+            f"No label is about an entity of the data: labels name {entity} {_example(given)!r} ({given.dtype}), "
+            f"the data {_example(rows[entity])!r}.",
+            hint="Deliver the labels with the keys of the data, in the same type.",
+        )
+    return known.assign(**{entity: keys.to_numpy()})
+
+
+def _example(values: pd.Series) -> object:
+    return values.iloc[:1].tolist()[0]
+
+
+def _is_text(values: pd.Series) -> bool:
+    return not pd.api.types.is_numeric_dtype(values.dtype)
+
+
+def _whole(values: pd.Series) -> pd.Series:
+    """Keys as whole numbers; the first that is none, or is not written as one, is the error's message."""
+    if not _is_text(values):
+        if len(odd := values[values != values.round()]):
+            raise ValueError(odd.iloc[0])
+        return values.astype(np.int64)
+    numbers = pd.to_numeric(values, errors="coerce")
+    written = numbers.fillna(0).astype(np.int64).astype(str)
+    if len(odd := values[numbers.isna() | (written != values.astype(str))]):
+        raise ValueError(odd.iloc[0])
+    return numbers.astype(np.int64)
+
+
 def _rows(
     label: LabelSpec,
     frame_source: Callable[[date, date], pd.DataFrame],

@@ -141,9 +141,30 @@ def read_rows(
                 hint=f"{did_you_mean(missing[0], known)} Add it to the contract to have it kept.",
             )
         tables = [table.select([name for name in columns if name in table.column_names]) for table in tables]
-    together = pa.concat_tables(tables, promote_options="permissive")
-    frame: pd.DataFrame = together.to_pandas()
+    try:
+        frame: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
+    except pa.ArrowTypeError as error:
+        raise SchemaError(
+            f"Validated rows of {dataset} change type: {_changed_type(days, tables)}.",
+            hint="Have the odd dates delivered again in one type, then run ingestion for them.",
+        ) from error
     return frame[list(columns)] if columns is not None else frame
+
+
+def _changed_type(days: Sequence[date], tables: Sequence[pa.Table]) -> str:
+    """The first column that is of several types, with a date of each."""
+    for name in tables[0].column_names:
+        kinds: dict[str, date] = {}
+        for day, table in zip(days, tables, strict=True):
+            if name in table.column_names:
+                kinds.setdefault(str(table.schema.field(name).type), day)
+        try:
+            pa.unify_schemas(
+                [t.select([name]).schema for t in tables if name in t.column_names], promote_options="permissive"
+            )
+        except pa.ArrowTypeError:
+            return f"{name!r} is " + " and ".join(f"{kind} on {day}" for kind, day in kinds.items())
+    return "a column is of several types"
 
 
 def delivered_days(storage: Storage, dataset: str) -> list[date]:

@@ -44,14 +44,26 @@ def sealed(frame: pd.DataFrame, view: Any) -> pa.Table:
             hint="One row per entity, event time and known time.",
         )
     times = {column: frame[column].dt.tz_convert("UTC").dt.as_unit("us") for column in (EVENT, CREATED)}
-    arrays: dict[str, pa.Array] = {
-        entity.name: pa.array(frame[entity.name], type=_KINDS[entity.dtype.to_value_type().name], from_pandas=True)
-    }
+    arrays: dict[str, pa.Array] = {entity.name: _keys(frame[entity.name], entity.dtype.to_value_type().name, view.name)}
     arrays |= {column: pa.array(series, type=pa.timestamp("us", "UTC")) for column, series in times.items()}
     arrays |= {feature: pa.array(frame[feature], type=pa.float64(), from_pandas=True) for feature in features}
     clock = zip(CLOCK, (EVENT, CREATED), strict=True)
     arrays |= {field: pa.array(times[c].astype("int64"), type=pa.int64()) for field, c in clock if field in fields}
     return pa.table(arrays)
+
+
+def _keys(values: pd.Series, kind: str, view: str) -> pa.Array:
+    """The entities as the view declares them; what is text stays text, a number a number."""
+    try:
+        return pa.array(values, type=_KINDS[kind], from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        other = "INT64" if kind == "STRING" else "STRING"
+        example = values.iloc[:1].tolist()[0]
+        raise FeatureError(
+            f"View {view!r} declares {values.name} as {kind}, the data has {example!r} ({values.dtype}).",
+            hint=f"Write Entity(…, value_type=ValueType.{other}), or deliver the keys in the declared type"
+            f" (CSV: source.options: {{dtype: {{{values.name}: {'str' if kind == 'STRING' else 'int64'}}}}}).",
+        ) from error
 
 
 def askable(entity_rows: pd.DataFrame, views: Sequence[ViewInfo]) -> pd.DataFrame:

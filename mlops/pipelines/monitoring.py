@@ -114,6 +114,7 @@ def _realised(services: Services, spec: ModelSpec, day: date, scorer: Scorer) ->
         end=as_of(mature),
         as_of=as_of(day),
     )
+    known = labels.keyed_like(known, predicted, spec.entity)
     joined = predicted.merge(known, on=[spec.entity, "observed_at"], how="inner")
     return measure_scores(joined, joined, spec, scorer.classes) if len(joined) else {}
 

@@ -138,6 +138,7 @@ def _labelled(services: Services, spec: ModelSpec, joined: pd.DataFrame, window:
         end=window.end,
         as_of=as_of(window.day),
     )
+    known = labels.keyed_like(known, joined, spec.entity)
     merged = joined.merge(known, on=[spec.entity, "observed_at"], how="left", validate="many_to_one")
     if len(merged) != len(joined):
         raise TrainingError(f"{spec.name}: joining labels turned {len(joined):,} rows into {len(merged):,}.")

@@ -50,6 +50,16 @@ class ColumnContract(Frozen):
     max_outside_share: float = Field(0.0, ge=0, le=1, description="Share of rows that may lie outside min and max.")
     unit: str = Field("", description="Unit, for people.")
 
+    @model_validator(mode="after")
+    def _can_be_kept(self) -> ColumnContract:
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}: no value can lie between them")
+        if self.type not in ("float", "int") and (self.min is not None or self.max is not None):
+            raise ValueError(f"min and max are for numbers, the type is {self.type}")
+        if self.allowed is not None and (self.type != "string" or not self.allowed):
+            raise ValueError(f"allowed lists the values of a string, at least one; the type is {self.type}")
+        return self
+
 
 class ContractSpec(Frozen):
     """What a delivery promises. Broken: the whole delivery goes to quarantine."""

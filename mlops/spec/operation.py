@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from mlops.spec.frozen import Frozen
 from mlops.spec.learning import SplitSpec
@@ -35,6 +36,23 @@ class ScheduleSpec(Frozen):
     training: str | None = Field(
         "0 3 * * *", description="Training; drift starts one too. null: by drift and by hand only."
     )
+
+    @field_validator("ingestion", "training")
+    @classmethod
+    def _is_cron(cls, value: str | None) -> str | None:
+        from croniter import CroniterError, croniter
+
+        if value is None:
+            return None
+        try:
+            croniter(value, datetime(2024, 1, 1, tzinfo=UTC)).get_next()
+        except (CroniterError, ValueError) as error:
+            why = str(error).rstrip(".")
+            raise ValueError(
+                f"{value!r} is not cron: {why}. Write minute, hour, day of month, month and day of week, "
+                "for example '0 3 * * *' for 03:00 UTC every night"
+            ) from error
+        return value
 
 
 class AlertsSpec(Frozen):

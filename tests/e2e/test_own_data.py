@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -157,6 +158,33 @@ def test_an_unreadable_file_is_an_error_that_names_it(team: Team) -> None:
     path.write_bytes(b"\x00\xff\xfe" * 100)
     with pytest.raises(MLOpsError, match=re.escape(path.name)):
         team.run("ingestion", FIRST)
+
+
+def test_labels_keyed_by_numbers_meet_data_keyed_by_text(team: Team) -> None:
+    """Readings in CSV have text keys, a table of labels whole numbers: the model learns from them all the same."""
+    kept = {"kind": "parquet", "uri": "${MLOPS_VAR}/inbox/{date}.labels.parquet"}
+    team.write_spec(label={"column": "failing", "source": kept})
+    for day in (FIRST + timedelta(days=i) for i in range(9)):
+        frame = team.readings(day).assign(press_id=lambda f: f["press_id"].str.removeprefix("press-"))
+        team.deliver(day, frame.drop(columns="failing"))
+        known = frame[["press_id", "event_timestamp", "failing"]].astype({"press_id": "int64"})
+        known.to_parquet(team.inbox / f"{day}.labels.parquet", index=False)
+        for step in ("ingestion", "features"):
+            team.run(step, day)
+    made = team.run("training", day)
+    assert made.outcome == "done", made.reason
+    kept_set = next(Path(team.folder / "var" / "training_sets").rglob("training_set.json")).read_text()
+    assert json.loads(kept_set)["labelled_rows"] == 2 * 6 * 48
+
+
+def test_keys_of_another_type_than_the_view_declares_are_refused(team: Team) -> None:
+    """The features step says what the view declares, what the data has, and the two ways out."""
+    team.write_spec(source={"options": {"dtype": {"press_id": "int64"}}})
+    frame = team.readings(FIRST)
+    team.deliver(FIRST, frame.assign(press_id=frame["press_id"].str.removeprefix("press-")))
+    assert team.run("ingestion", FIRST).outcome == "done"
+    with pytest.raises(FeatureError, match=r"declares press_id as STRING, the data has 0 .*dtype: \{press_id: str\}"):
+        team.run("features", FIRST)
 
 
 def test_a_missing_database_is_an_error_that_may_pass(team: Team) -> None:

@@ -79,11 +79,24 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         ({"contract": {"columns": {"device_id": {}}}}, "entity and timestamps"),
         ({"objective": {"metric": "average_precison"}}, "Did you mean 'average_precision'"),
         ({"split": {"folds": 0, "calibration_days": 0}}, "nothing is left to choose"),
+        ({"contract": {"columns": {"pressure": {"min": 9, "max": 3}}}}, "pressure: min 9 is above max 3"),
+        ({"contract": {"columns": {"mode": {"type": "string", "min": 0}}}}, "min and max are for numbers"),
+        ({"contract": {"columns": {"mode": {"allowed": ["a"]}}}}, "allowed lists the values of a string"),
+        ({"schedule": {"training": "0 3 * *"}}, "schedule.training: '0 3 * *' is not cron"),
+        ({"schedule": {"ingestion": "0 25 * * *"}}, "schedule.ingestion: '0 25 * * *' is not cron"),
+        ({"schedule": {"training": "0 0 31 2 *"}}, "'0 0 31 2 *' is not cron: failed to find next date"),
     ],
 )
 def test_what_cannot_work_is_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
     """Contradictions are found when the spec is read, not at night."""
     assert words in refused(write(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("cron", ["0 3 * * *", "*/15 * * * MON-FRI", "0 3 * * 1#1", "@daily", None])
+def test_what_cron_can_say_is_a_schedule(tmp_path: Path, cron: str | None) -> None:
+    """Names of days, steps, the n-th weekday, words for common schedules, and none at all."""
+    spec = load_spec(write(tmp_path, schedule={"training": cron}), {"INBOX": "/in"})
+    assert spec.schedule.training == cron
 
 
 def test_a_file_that_is_no_spec_says_so(tmp_path: Path) -> None:

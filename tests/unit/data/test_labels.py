@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops.data.labels import mature_labels
+from mlops.data.labels import keyed_like, mature_labels
 from mlops.errors import SchemaError
 from mlops.spec import LabelSpec, SourceSpec, TimestampsSpec
 
@@ -186,3 +186,54 @@ def test_nothing_that_arrives_after_as_of_is_seen(
     assert got == {key: float(value) for key, value in expected.items() if value is not None}
     known = frame[frame["known"] <= hours(as_of)]
     pd.testing.assert_frame_equal(found, mature_labels(label, delivered(known), **KEYS, **window))
+
+
+def keyed(*keys: object) -> pd.DataFrame:
+    """Labels, or rows, of these devices."""
+    return pd.DataFrame({"device": list(keys), "observed_at": hours(1), "label": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("labels", "data", "expected"),
+    [
+        ((17, 4), ("17", "4"), ["17", "4"]),  # a table of labels beside CSV data
+        (("17", "-4"), (17, -4), [17, -4]),  # CSV labels beside a table
+        ((17.0, 4.0), ("17", "4"), ["17", "4"]),  # a column that once had a null
+        ((17, 4), (17, 5), [17, 4]),
+        (("a",), ("b",), ["a"]),
+    ],
+)
+def test_a_key_is_the_same_as_text_and_as_number(
+    labels: tuple[object, ...], data: tuple[object, ...], expected: list[object]
+) -> None:
+    """Labels are keyed as the data is, whichever file format made them text or numbers; the rest is untouched."""
+    found = keyed_like(keyed(*labels), keyed(*data), "device")
+    assert found["device"].tolist() == expected
+    assert found.drop(columns="device").equals(keyed(*labels).drop(columns="device"))
+    assert len(keyed(*data).merge(found, on=["device", "observed_at"])) == len(set(expected) & set(data))
+
+
+@pytest.mark.parametrize(
+    ("labels", "data", "words"),
+    [
+        (("017",), (17,), "Labels name device '017', the data has keys such as 17"),
+        (("press-1", "2"), (1, 2), "Labels name device 'press-1'"),
+        ((1.5,), ("1",), "1.5"),
+        (
+            (7,),
+            ("007", "008"),
+            r"No label is about an entity of the data: labels name device 7 \(int64\), the data '007'",
+        ),
+    ],
+)
+def test_keys_that_cannot_be_the_same_are_refused(
+    labels: tuple[object, ...], data: tuple[object, ...], words: str
+) -> None:
+    """Labels that would silently match nothing are an error with an example of both sides."""
+    with pytest.raises(SchemaError, match=words):
+        keyed_like(keyed(*labels), keyed(*data), "device")
+
+
+def test_no_labels_need_no_keys() -> None:
+    """Where nothing is known yet there is nothing to compare."""
+    assert keyed_like(keyed(), keyed(1), "device").empty

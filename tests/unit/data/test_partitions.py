@@ -195,3 +195,13 @@ def test_what_is_published_is_what_is_read(frame: pd.DataFrame) -> None:
     expected = frame.sort_values(["device", "at"], kind="stable").reset_index(drop=True)[list(back.columns)]
     assert done.rows == len(frame)
     pd.testing.assert_frame_equal(back, expected.astype({"mode": object}), check_dtype=bool(len(frame)))
+
+
+def test_keys_that_change_their_type_between_dates_are_named(tmp_path: Path) -> None:
+    """Text on one date and numbers on the next are told with a date of each, not as a reader's failure."""
+    storage = Storage(str(tmp_path))
+    publish(storage, rows())
+    later = DAY + timedelta(days=1)
+    publish(storage, rows(day=later).assign(device=7), later)
+    with pytest.raises(SchemaError, match=rf"'device' is string on {DAY} and int64 on {later}.*delivered again"):
+        partitions.read_rows(storage, "pumps", DAY, later)

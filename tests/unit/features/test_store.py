@@ -201,6 +201,15 @@ def test_a_batch_with_a_reading_twice_is_refused(store: FeatureStore) -> None:
         store.write_batch("levels", DAY, twice)
 
 
+def test_keys_of_another_type_than_declared_are_refused(store: FeatureStore) -> None:
+    """A view about text and a delivery with numbers: both are named, and the two ways out."""
+    numbers = batch(("p1", at(1), at(1), 1.0)).assign(pump_id=17)
+    with pytest.raises(
+        FeatureError, match=r"declares pump_id as STRING, the data has 17 \(int64\)\. .*ValueType\.INT64"
+    ):
+        store.write_batch("levels", DAY, numbers)
+
+
 def test_a_batch_written_again_replaces_the_first(store: FeatureStore) -> None:
     """Re-running a date leaves one table for it, with equal content for equal input."""
     rows = batch(("p1", at(1), at(1), 1.0))
