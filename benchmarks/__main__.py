@@ -6,6 +6,7 @@
 | `overhead` | the training step's own cost: its time less the time inside `fit`, by part | 1 min |
 | `demo` | wall time of `make demo` after installation, peak memory of a task | 3 min a run |
 | `odds` | the catalogue against PyOD's published ROC AUC on seventeen sets | 4 min |
+| `gates` | how often the gates promote a challenger that is worse, equal, better, leaked or swapped | 5 min |
 | `asd` | detectors and features on twelve real servers, by mean ROC AUC | 10 min |
 """
 
@@ -16,7 +17,7 @@ import os
 import platform
 import sys
 
-NAMES = ("parsing", "overhead", "demo", "odds", "asd")
+NAMES = ("parsing", "overhead", "demo", "odds", "gates", "asd")
 
 
 def main(names: list[str]) -> int:

@@ -1,34 +1,41 @@
 """Is the challenger better, or was it lucky? A paired comparison of two score vectors on the same rows.
 
 Rows of one entity that lie close in time are not independent: one fault makes an hour of positives. So not rows but
-blocks (an entity × a stretch of time) are resampled, blocks with a positive apart from those without, and both models
-are judged on the same resample. The lower bound is the smaller of two: the percentile, which follows a skewed
-distribution, and Student's bound from the standard error of the resamples, which knows how few blocks there are.
+blocks (an entity × a stretch of time) are the units of chance. Two ways to a bound:
+
+- *linear*: influence values of the two models are subtracted row by row, added up by block, and give the standard
+  error; Student's distribution has as many degrees of freedom as blocks tell (fewer where a few carry most). For ROC
+  AUC this is DeLong's test for clustered rows, for a mean of losses the paired test of loss differences.
+- *bootstrap*: blocks are resampled; the bound is the smaller of the percentile, which follows a skewed distribution,
+  and Student's bound from the standard error of the resamples, which knows how few blocks there are.
 
 One rule: both models are always judged on the same rows with the same weights.
 
 References:
-    Efron, B. and Tibshirani, R. (1993), An introduction to the bootstrap, chapters 8 and 13.
-    Künsch, H. (1989), The jackknife and the bootstrap for general stationary observations, Annals of Statistics 17.
+    DeLong, E., DeLong, D. and Clarke-Pearson, D. (1988), Biometrics 44.
+    Obuchowski, N. (1997), Nonparametric analysis of clustered ROC curve data, Biometrics 53.
+    Diebold, F. and Mariano, R. (1995), Comparing predictive accuracy, Journal of Business & Economic Statistics 13.
+    Cameron, A., Gelbach, J. and Miller, D. (2008), Bootstrap-based improvements for inference with clustered errors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mlops.models.weighted_metrics import METRICS, RANKING, RESAMPLED, Floats, Metric
+from mlops.models import bootstrap
+from mlops.models.influence import CLOSED, INFLUENCE
+from mlops.models.weighted_metrics import METRICS, RANKING, Floats, Metric
 
-__all__ = ["METRICS", "Interval", "Metric", "paired_difference", "time_blocks"]
+__all__ = ["METRICS", "Interval", "Method", "Metric", "paired_difference", "stretches", "time_blocks"]
 
-
-_CHUNK = 1_000_000  # weights held at once: 8 MB
+Method = Literal["auto", "linear", "bootstrap"]
 _FEWEST_VALID = 0.9  # share of resamples on which the metric must exist
+_GAUSSIAN_KURTOSIS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +44,24 @@ class Interval:
 
     estimate: float
     low: float  # one-sided lower bound at level `alpha`
+    high: float  # one-sided upper bound at level `alpha`
+    error: float  # standard error of the estimate
+    freedom: float  # degrees of freedom of the error, ≥ 1
     alpha: float
     value_a: float  # the metric of a on all rows
     value_b: float
     rows: int  # rows compared
     positives: int | None  # None unless y is 0/1
-    blocks: int  # blocks resampled; of those with a positive, if y is 0/1
+    blocks: int  # blocks of chance; of those with a positive, if y is 0/1
+    method: Method
+
+    def pvalue_worse(self, tolerance: float = 0.0) -> float:
+        """Probability of so bad a difference if `a` were worse than `b` by `tolerance`, no more [0, 1]."""
+        from scipy.stats import t
+
+        if self.error == 0:
+            return 0.0 if self.estimate < -tolerance else 1.0
+        return float(t.cdf((self.estimate + tolerance) / self.error, self.freedom))
 
 
 def time_blocks(entities: Any, times: Any, hours: float) -> npt.NDArray[np.intp]:
@@ -59,10 +78,15 @@ def time_blocks(entities: Any, times: Any, hours: float) -> npt.NDArray[np.intp]
     >>> time_blocks(["a", "a", "b"], pd.to_datetime(["2026-01-01 00:10", "2026-01-01 05:50", "2026-01-01 00:10"]), 6)
     array([0, 0, 1])
     """
-    stamps = pd.DatetimeIndex(pd.to_datetime(times, utc=True)).as_unit("us").asi8
-    stretch = stamps // int(hours * 3_600_000_000)
-    keys = pd.MultiIndex.from_arrays([pd.factorize(np.asarray(entities))[0], stretch])
+    keys = pd.MultiIndex.from_arrays([pd.factorize(np.asarray(entities))[0], stretches(times, hours)])
     codes: npt.NDArray[np.intp] = keys.factorize()[0]
+    return codes
+
+
+def stretches(times: Any, hours: float) -> npt.NDArray[np.intp]:
+    """The stretch of `hours` on the clock that each row lies in, whatever its entity; numbered as `time_blocks`."""
+    stamps = pd.DatetimeIndex(pd.to_datetime(times, utc=True)).as_unit("us").asi8
+    codes: npt.NDArray[np.intp] = pd.factorize(stamps // int(hours * 3_600_000_000))[0]
     return codes
 
 
@@ -77,110 +101,147 @@ def paired_difference(
     alpha: float,
     resamples: int,
     rng: np.random.Generator,
+    method: Method = "auto",
 ) -> Interval | None:
-    """How much better scores `a` are than scores `b` on the same rows, with a one-sided lower bound.
+    """How much better scores `a` are than scores `b` on the same rows, with one-sided bounds.
 
     Args:
-        metric: one of `METRICS` (computed for all resamples at once), or any function of (y, score) that returns None
-            where it is not defined (called for every resample).
-        y: shape (n_rows,), labels; a row with NaN is left out.
-        a: shape (n_rows,), scores. For a metric of `RANKING`, NaN ranks below everything: a row without a score raises
-            no alarm. For others, a row without a score of both is left out.
+        metric: one of `METRICS`, or any function of (y, score) that returns None where it is not defined (called for
+            every resample).
+        y: shape (n_rows,), labels; a row with NaN is left out. Or shape (n_rows, n_columns), as
+            `one_against_the_rest` makes it: the metric is the mean over columns.
+        a: shape of `y`, scores. For a metric of `RANKING`, NaN ranks below everything: a row without a score raises no
+            alarm. For others, a row without a score of both is left out.
         b: likewise.
-        blocks: shape (n_rows,), the block of each row (`time_blocks`).
+        blocks: shape (n_rows,), the block of each row (`time_blocks`); or shape (n_rows, n_ways) where rows can depend
+            in more than one way: the lowest of the bounds counts.
         higher_is_better: which way the metric points.
-        alpha: error rate of the bound, in (0, .5).
+        alpha: error rate of each bound, in (0, .5).
         resamples: number of bootstrap resamples.
-        rng: source of randomness.
+        rng: source of randomness, for the bootstrap.
+        method: auto: linear for `CLOSED` metrics, bootstrap for others.
 
     Returns:
         None if it cannot be told: the metric is not defined on these rows or on a tenth of the resamples, or there are
-        not two blocks (with a positive, if y is 0/1) to resample.
+        not two blocks (with a positive, if y is 0/1).
     """
-    truth, first, second, codes = _usable(metric, y, a, b, blocks)
-    value_a, value_b = metric(truth, first), metric(truth, second)
+    truth, first, second, ways = _usable(metric, y, a, b, blocks)
+    value_a, value_b = _mean_over_columns(metric, truth, first), _mean_over_columns(metric, truth, second)
     if value_a is None or value_b is None:
         return None
-    binary = bool(np.isin(truth, (0.0, 1.0)).all())
-    strata = _strata(truth, codes) if binary else [np.unique(codes)]
-    informative = len(strata[0])
-    if informative < 2:
-        return None
+    linear = metric in CLOSED if method == "auto" else method == "linear" and metric in INFLUENCE
     sign = 1.0 if higher_is_better else -1.0
-    differences = sign * _differences(metric, truth, first, second, codes, strata, resamples, rng)
-    valid = differences[np.isfinite(differences)]
-    if len(valid) < _FEWEST_VALID * resamples:
-        return None
+    binary = truth.shape[1] == 1 and bool(np.isin(truth, (0.0, 1.0)).all()) and 0 < truth.sum() < len(truth)
     estimate = sign * (value_a - value_b)
-    low = _lower_bound(estimate, valid, informative, alpha)
-    positives = int(truth.sum()) if binary else None
-    return Interval(estimate, low, alpha, value_a, value_b, len(truth), positives, informative)
+    pull = sign * _pull(metric, truth, first, second) if linear else np.empty(0)
+    bounds = []
+    for codes in ways.T:
+        groups = bootstrap.strata(truth[:, 0], codes, binary=binary)
+        if len(groups[0]) < 2:
+            return None
+        if linear:
+            bounds.append((*_linear(estimate, pull, codes, len(groups[0]), alpha), len(groups[0])))
+            continue
+        drawn = _resampled(metric, truth, first, second, codes, groups, resamples, rng)
+        valid = sign * drawn[np.isfinite(drawn)]
+        if len(valid) < _FEWEST_VALID * resamples:
+            return None
+        bounds.append((*_percentile_or_student(estimate, valid, len(groups[0]), alpha), len(groups[0])))
+    low, high, error, freedom, informative = min(bounds)
+    return Interval(
+        estimate=estimate,
+        low=low,
+        high=max(high, *(bound[1] for bound in bounds)) if len(bounds) > 1 else high,
+        error=error,
+        freedom=freedom,
+        alpha=alpha,
+        value_a=value_a,
+        value_b=value_b,
+        rows=len(truth),
+        positives=int(truth.sum()) if binary else None,
+        blocks=informative,
+        method="linear" if linear else "bootstrap",
+    )
 
 
-def _lower_bound(estimate: float, differences: Floats, blocks: int, alpha: float) -> float:
+def _linear(
+    estimate: float, pull: Floats, codes: npt.NDArray[np.intp], informative: int, alpha: float
+) -> tuple[float, float, float, float]:
+    """Lower and upper bound, standard error and its degrees of freedom.
+
+    A few blocks may carry most of the variance. Of Gaussian sums the fourth powers say how many there are in effect.
+    """
     from scipy.stats import t
 
-    error = float(np.std(differences)) * np.sqrt(blocks / (blocks - 1))
-    student = estimate - float(t.ppf(1 - alpha, blocks - 1)) * error
-    return float(min(np.quantile(differences, alpha), student))
+    sums = np.bincount(codes, weights=pull) / len(pull)
+    squares = float((sums**2).sum())
+    if squares == 0:
+        return estimate, estimate, 0.0, 1.0
+    groups = len(np.unique(codes))
+    error = float(np.sqrt(squares * groups / (groups - 1)))
+    in_effect = _GAUSSIAN_KURTOSIS * squares**2 / float((sums**4).sum())
+    freedom = max(1.0, min(informative - 1.0, in_effect))
+    reach = float(t.ppf(1 - alpha, freedom)) * error
+    return estimate - reach, estimate + reach, error, freedom
+
+
+def _percentile_or_student(
+    estimate: float, drawn: Floats, blocks: int, alpha: float
+) -> tuple[float, float, float, float]:
+    from scipy.stats import t
+
+    error = float(np.std(drawn)) * np.sqrt(blocks / (blocks - 1))
+    reach = float(t.ppf(1 - alpha, blocks - 1)) * error
+    low, high = np.quantile(drawn, (alpha, 1 - alpha))
+    return float(min(low, estimate - reach)), float(max(high, estimate + reach)), float(error), blocks - 1.0
 
 
 def _usable(
     metric: Metric, y: npt.ArrayLike, a: npt.ArrayLike, b: npt.ArrayLike, blocks: npt.ArrayLike
 ) -> tuple[Floats, Floats, Floats, npt.NDArray[np.intp]]:
-    truth, first, second = (np.asarray(values, dtype=np.float64) for values in (y, a, b))
-    keep = np.isfinite(truth)
+    """Rows that count, all as two-dimensional arrays; blocks numbered without gaps."""
+    truth, first, second = (_columns(np.asarray(values, dtype=np.float64)) for values in (y, a, b))
+    keep = np.isfinite(truth).all(axis=1)
     if metric not in RANKING:
-        keep &= np.isfinite(first) & np.isfinite(second)
-    codes = np.unique(np.asarray(blocks)[keep], return_inverse=True)[1]
-    return truth[keep], first[keep], second[keep], codes.astype(np.intp)
+        keep &= np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)
+    ways = _columns(np.asarray(blocks))[keep]
+    codes = [np.unique(way, return_inverse=True)[1] for way in ways.T]
+    return truth[keep], first[keep], second[keep], np.column_stack(codes).astype(np.intp)
 
 
-def _strata(truth: Floats, codes: npt.NDArray[np.intp]) -> list[npt.NDArray[np.intp]]:
-    """Blocks with a positive, then those without."""
-    positive = np.bincount(codes, weights=truth) > 0
-    return [np.flatnonzero(positive), np.flatnonzero(~positive)]
+def _columns(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return values[:, None] if values.ndim == 1 else values
 
 
-def _differences(
+def _mean_over_columns(metric: Metric, truth: Floats, score: Floats) -> float | None:
+    found = [metric(truth[:, j], score[:, j]) for j in range(truth.shape[1])]
+    values = [value for value in found if value is not None]
+    return float(np.mean(values)) if len(values) == len(found) else None
+
+
+def _pull(metric: Metric, truth: Floats, first: Floats, second: Floats) -> Floats:
+    """Influence of each row on the difference, shape (n_rows,)."""
+    influence = INFLUENCE[metric]
+    each = [influence(truth[:, j], first[:, j]) - influence(truth[:, j], second[:, j]) for j in range(truth.shape[1])]
+    return np.asarray(np.mean(each, axis=0))
+
+
+def _resampled(
     metric: Metric,
     truth: Floats,
     first: Floats,
     second: Floats,
     codes: npt.NDArray[np.intp],
-    strata: list[npt.NDArray[np.intp]],
+    groups: list[npt.NDArray[np.intp]],
     resamples: int,
     rng: np.random.Generator,
 ) -> Floats:
-    """The difference of the metric on every resample, shape (resamples,); NaN where it is not defined."""
-    resampled = RESAMPLED.get(metric)
-    found = []
-    for counts in _block_counts(strata, resamples, max(1, _CHUNK // max(len(truth), 1)), rng):
-        if resampled is not None:
-            found.append(resampled(truth, first, codes, counts) - resampled(truth, second, codes, counts))
-        else:
-            found.append(np.array([_plain_difference(metric, truth, first, second, row[codes]) for row in counts]))
-    return np.concatenate(found)
-
-
-def _plain_difference(
-    metric: Metric, truth: Floats, first: Floats, second: Floats, times: npt.NDArray[np.int64]
-) -> float:
-    rows = np.repeat(np.arange(len(truth)), times)
-    value_a, value_b = metric(truth[rows], first[rows]), metric(truth[rows], second[rows])
-    return float("nan") if value_a is None or value_b is None else value_a - value_b
-
-
-def _block_counts(
-    strata: list[npt.NDArray[np.intp]], resamples: int, chunk: int, rng: np.random.Generator
-) -> Iterator[npt.NDArray[np.int64]]:
-    """How often each block is drawn, shape (≤ chunk, n_blocks) at a time; every stratum keeps its size."""
-    total = sum(len(stratum) for stratum in strata)
-    for start in range(0, resamples, chunk):
-        rows = min(chunk, resamples - start)
-        counts = np.zeros((rows, total), dtype=np.int64)
-        for stratum in strata:
-            if size := len(stratum):
-                drawn = rng.integers(size, size=(rows, size)) + size * np.arange(rows)[:, None]
-                counts[:, stratum] = np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size)
-        yield counts
+    """The difference on every resample, the mean over columns, which all see the same resamples."""
+    seed = int(rng.integers(2**63))
+    each = [
+        bootstrap.differences(
+            metric, truth[:, j], first[:, j], second[:, j], codes, groups, resamples, np.random.default_rng(seed)
+        )
+        for j in range(truth.shape[1])
+    ]
+    return np.asarray(np.mean(each, axis=0))

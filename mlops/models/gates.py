@@ -86,6 +86,7 @@ def better_than_champion(
         alpha=spec.alpha,
         resamples=spec.resamples,
         rng=rng,
+        method=spec.method,
     )
     if found is None:
         return GateResult(name, "cannot_tell", f"{_words(metric_name)} cannot be compared on these rows.")
@@ -135,6 +136,7 @@ def reaches_floor_and_beats_dummy(
         alpha=spec.alpha,
         resamples=spec.resamples,
         rng=rng,
+        method=spec.method,
     )
     if found is None:
         return GateResult(name, "cannot_tell", f"{_words(metric_name)} cannot be computed on these rows.")

@@ -71,13 +71,13 @@ def brier(y: npt.ArrayLike, score: npt.ArrayLike) -> float | None:
 
 def log_loss(y: npt.ArrayLike, score: npt.ArrayLike) -> float | None:
     """Mean of −ln of the probability given to the true class. None without rows."""
-    losses = _log_losses(np.asarray(y, dtype=np.float64), np.asarray(score, dtype=np.float64))
+    losses = log_losses(np.asarray(y, dtype=np.float64), np.asarray(score, dtype=np.float64))
     return float(losses.mean()) if len(losses) else None
 
 
 def accuracy(y: npt.ArrayLike, score: npt.ArrayLike) -> float | None:
     """Share of rows on the right side of a probability of .5. None without rows."""
-    wrong = _mistakes(np.asarray(y, dtype=np.float64), np.asarray(score, dtype=np.float64))
+    wrong = mistakes(np.asarray(y, dtype=np.float64), np.asarray(score, dtype=np.float64))
     return 1 - float(wrong.mean()) if len(wrong) else None
 
 
@@ -188,20 +188,20 @@ def _averaged(loss: Callable[[Floats, Floats], Floats], finish: Callable[[Floats
     return resampled
 
 
-def _absolute(y: Floats, score: Floats) -> Floats:
+def distances(y: Floats, score: Floats) -> Floats:
     return np.abs(y - score)
 
 
-def _square(y: Floats, score: Floats) -> Floats:
+def squares(y: Floats, score: Floats) -> Floats:
     return np.asarray((y - score) ** 2)
 
 
-def _log_losses(y: Floats, score: Floats) -> Floats:
+def log_losses(y: Floats, score: Floats) -> Floats:
     clipped = np.clip(score, 1e-15, 1 - 1e-15)
     return np.asarray(-(y * np.log(clipped) + (1 - y) * np.log(1 - clipped)))
 
 
-def _mistakes(y: Floats, score: Floats) -> Floats:
+def mistakes(y: Floats, score: Floats) -> Floats:
     return np.asarray((score > 0.5) != (y == 1), dtype=np.float64)
 
 
@@ -223,9 +223,40 @@ RANKING: frozenset[Metric] = frozenset({average_precision, roc_auc})
 RESAMPLED: Mapping[Metric, Resampled] = {
     average_precision: _ranked(_average_precisions),
     roc_auc: _ranked(_roc_aucs),
-    log_loss: _averaged(_log_losses, np.asarray),
-    brier: _averaged(_square, np.asarray),
-    accuracy: _averaged(_mistakes, lambda wrong: 1 - wrong),
-    mean_absolute_error: _averaged(_absolute, np.asarray),
-    root_mean_squared_error: _averaged(_square, np.sqrt),
+    log_loss: _averaged(log_losses, np.asarray),
+    brier: _averaged(squares, np.asarray),
+    accuracy: _averaged(mistakes, lambda wrong: 1 - wrong),
+    mean_absolute_error: _averaged(distances, np.asarray),
+    root_mean_squared_error: _averaged(squares, np.sqrt),
 }
+
+
+def one_against_the_rest(name: str, y: npt.NDArray[np.intp], probabilities: Floats) -> tuple[Floats, Floats]:
+    """Labels and scores of several classes, so that the mean over columns of a binary metric is the metric of them all.
+
+    Args:
+        name: of a metric of `METRICS`.
+        y: shape (n_rows,), index of the true class; -1 where it is not known.
+        probabilities: shape (n_rows, n_classes).
+
+    Returns:
+        Labels (NaN where not known) and scores, shape (n_rows, n_columns): for ROC AUC, average precision and F1 each
+        class against the rest; for log loss the probability of the true class; for accuracy whether it was right; for
+        Brier's score the distance of the whole vector.
+    """
+    known, classes = np.asarray(y >= 0), np.arange(probabilities.shape[1])
+    truth = (y[:, None] == classes).astype(np.float64)
+    if name in ("roc_auc", "average_precision"):
+        labels, scores = truth, probabilities
+    elif name == "f1":
+        labels, scores = truth, (probabilities.argmax(axis=1)[:, None] == classes).astype(np.float64)
+    elif name == "brier":
+        scores = np.sqrt(((probabilities - truth) ** 2).sum(axis=1, keepdims=True))
+        labels = np.zeros_like(scores)
+    else:
+        given = (probabilities * truth).sum(axis=1, keepdims=True)
+        right = (probabilities.argmax(axis=1) == y)[:, None].astype(np.float64)
+        scores = right if name == "accuracy" else given
+        labels = np.ones_like(scores)
+    unscored = np.asarray(np.isnan(probabilities).any(axis=1))
+    return np.where(known[:, None], labels, np.nan), np.where(unscored[:, None], np.nan, scores)

@@ -17,6 +17,11 @@ class GatesSpec(Frozen):
         0.0, ge=0, description="superiority: by more than this; non_inferiority: not worse by more than this."
     )
     alpha: float = Field(0.05, gt=0, lt=0.5, description="One-sided error rate of the comparison.")
+    method: Literal["auto", "linear", "bootstrap"] = Field(
+        "auto",
+        description="How the bound is made: linear (for ROC AUC: DeLong's), bootstrap, or auto: linear for ROC AUC and "
+        "means of losses, bootstrap for others.",
+    )
     resamples: int = Field(500, ge=100, description="Bootstrap resamples.")
     block_hours: float = Field(6.0, gt=0, description="Rows of one entity within a block are resampled together [h].")
     min_rows: int = Field(200, ge=1, description="Fewer rows to judge on: cannot tell.")

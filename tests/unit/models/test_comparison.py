@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlops.experiments.metrics import evaluate
 from mlops.models.comparison import METRICS, Interval, paired_difference, time_blocks
-from mlops.models.weighted_metrics import average_precision, mean_absolute_error, roc_auc
+from mlops.models.weighted_metrics import average_precision, mean_absolute_error, one_against_the_rest, roc_auc
 
 HIGHER = {"average_precision", "roc_auc", "accuracy", "f1", "r2"}
 
@@ -69,7 +70,7 @@ def test_the_fast_path_equals_calling_the_metric_on_repeated_rows(name: str) -> 
         return metric(truth, score)
 
     better = name in HIGHER
-    fast = compare(metric, y, a, b, blocks, higher_is_better=better)
+    fast = compare(metric, y, a, b, blocks, higher_is_better=better, method="bootstrap")
     plain = compare(slow, y, a, b, blocks, higher_is_better=better)
     assert fast is not None
     assert plain is not None
@@ -158,3 +159,52 @@ def test_blocks_are_entities_times_stretches_of_the_clock() -> None:
     assert time_blocks(entities, times, 6).tolist() == [0, 1, 1, 2]
     assert time_blocks(entities, pd.Series(times.tz_convert("Asia/Tokyo")), 6).tolist() == [0, 1, 1, 2]
     assert time_blocks(entities, times.tz_localize(None).to_numpy(), 6).tolist() == [0, 1, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "average_precision", "f1", "log_loss", "accuracy", "brier"])
+def test_several_classes_are_compared_by_the_metric_that_training_reports(name: str) -> None:
+    """The mean over columns equals what `metrics.evaluate` says of several classes, so gates and training agree."""
+    rng = np.random.default_rng(9)
+    proba = rng.dirichlet(np.ones(3), size=200)
+    y = np.array([rng.choice(3, p=p) for p in proba])
+    labels, scores = one_against_the_rest(name, y, proba)
+    found = np.mean([METRICS[name](labels[:, j], scores[:, j]) for j in range(labels.shape[1])])
+    told = evaluate("classification", y=y, scores=proba.max(axis=1), probabilities=proba, classes=np.arange(3))
+    assert found == pytest.approx(told[name], abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "log_loss", "accuracy", "f1"])
+def test_of_several_classes_the_better_model_is_shown_to_be_better(name: str) -> None:
+    """A model that knows the classes beats one that does not; a row without label or score does not spoil it."""
+    rng = np.random.default_rng(10)
+    y = rng.integers(0, 3, 600)
+    knowing, guessing = (np.exp(rng.normal(size=(600, 3)) + k * np.eye(3)[y]) for k in (2.0, 0.5))
+    knowing, guessing = (each / each.sum(axis=1, keepdims=True) for each in (knowing, guessing))
+    y[:5] = -1
+    labels, good = one_against_the_rest(name, y, knowing)
+    _, bad = one_against_the_rest(name, y, guessing)
+    better = name != "log_loss"
+    found = compare(METRICS[name], labels, good, bad, np.arange(600), higher_is_better=better)
+    assert found is not None
+    assert found.rows == 595
+    assert found.low > 0
+    turned = compare(METRICS[name], labels, bad, good, np.arange(600), higher_is_better=better)
+    assert turned is not None
+    assert turned.low < -found.low
+
+
+def test_where_rows_depend_in_two_ways_the_wider_bound_counts() -> None:
+    """A shock that hits all entities at once makes blocks by entity too small: the bound by time, lower, is taken."""
+    rng = np.random.default_rng(11)
+    who, when = np.divmod(np.arange(20 * 48), 48)
+    shock = np.repeat(rng.normal(size=8), 6)
+    y = np.zeros(len(who))
+    a, b = np.abs(1 + 0.1 * rng.normal(size=len(who))), np.abs(1 + shock[when] + 0.1 * rng.normal(size=len(who)))
+    by_entity, by_time = who * 8 + when // 6, when // 6
+    each = [compare(mean_absolute_error, y, a, b, way, higher_is_better=False) for way in (by_entity, by_time)]
+    both = compare(mean_absolute_error, y, a, b, np.column_stack([by_entity, by_time]), higher_is_better=False)
+    assert each[0] is not None
+    assert each[1] is not None
+    assert both is not None
+    assert each[1].low < each[0].low
+    assert (both.low, both.blocks) == (each[1].low, 8)
