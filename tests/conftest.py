@@ -11,6 +11,9 @@ import pytest
 from mlops.config import MLOpsConfig
 from mlops.services import Services
 
+# Tests run side by side: a thread per core in each of them would spend the time waiting for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).parents[1]
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 
