@@ -53,6 +53,7 @@ RETRY_POLICY = ExceptionRetryPolicy(
                 errors.FeatureError,
                 errors.TrainingError,
                 errors.IntegrityError,
+                errors.UntrustedTypeError,
                 errors.PromotionError,
                 errors.MissingDependencyError,
             ],

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mlops.errors import ConfigError, did_you_mean
 
@@ -40,12 +40,26 @@ class MLOpsConfig(BaseModel):
     tracking_uri: str = Field("", description="MLflow tracking and registry. Default: SQLite in state_dir.")
     artifact_uri: str = Field("", description="Root of MLflow artifacts. Default: <state_dir>/mlflow/artifacts.")
     ledger_url: str = Field("", description="SQLAlchemy URL of the ledger. Default: SQLite in state_dir.")
+    keys_dir: Path = Field(Path(), description="Keys that sign versions and are trusted. Default: state_dir/keys.")
+    signing_key_file: Path = Field(Path(), description="Private key that signs. Default: <keys_dir>/signing.key.")
+    create_keys: bool = Field(True, description="Make keys when they are first needed, without `mlops keys create`.")
+    trusted_types: tuple[str, ...] = Field(
+        (),
+        description="Types that a model may hold beside those of mlops/models/trusted_types.py. From the "
+        "environment: separated by commas.",
+    )
+    allow_pickle: bool = Field(True, description="Load (signed) versions that skops cannot hold from a pickle.")
     code_version: str = Field("", description="Git commit of the code, for lineage. Default: asked of git.")
     actor: str = Field("", description="Who decides, as written into the ledger. Default: the operating system's user.")
     clock_offset_seconds: float = Field(
         0.0, description="Added to the wall clock in records [s]: for simulations that live through nights in seconds."
     )
     variables: dict[str, str] = Field(default_factory=dict, description="Values for ${NAME} in model specs.")
+
+    @field_validator("trusted_types", mode="before")
+    @classmethod
+    def _by_commas(cls, given: object) -> object:
+        return tuple(filter(None, re.split(r"[,\s]+", given))) if isinstance(given, str) else given
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> MLOpsConfig:
@@ -84,7 +98,9 @@ class MLOpsConfig(BaseModel):
             "tracking_uri": f"sqlite:///{state}/mlflow/mlflow.db",
             "artifact_uri": f"{state}/mlflow/artifacts",
             "ledger_url": f"sqlite:///{state}/ledger/ledger.db",
+            "keys_dir": state / "keys",
         }
+        defaults["signing_key_file"] = Path(str(filled.get("keys_dir") or state / "keys")) / "signing.key"
         for key, default in defaults.items():
             filled[key] = filled.get(key) or default
         own = {f"{_PREFIX}VAR": var, f"{_PREFIX}STATE_DIR": str(state), f"{_PREFIX}HOME": str(home)}

@@ -12,7 +12,8 @@ MLOpsError
 ├── TrainingError               a candidate cannot be trained
 │   └── UnknownAlgorithmError   no algorithm of that name
 ├── RegistryError               a model version is missing or not what was registered
-│   └── IntegrityError          bytes differ from the recorded digest
+│   ├── IntegrityError          bytes differ from what was signed or recorded
+│   └── UntrustedTypeError      a model holds what the settings do not trust
 ├── PromotionError              a stage change that is not allowed
 │   └── LeaseError              somebody else holds, or has taken over, the lease
 ├── LedgerError                 the ledger cannot be written, or its chain is broken
@@ -79,7 +80,11 @@ class RegistryError(MLOpsError):
 
 
 class IntegrityError(RegistryError):
-    """The bytes of an artifact differ from the digest recorded when it was registered."""
+    """The bytes of an artifact differ from what was signed or registered, or nobody signed them."""
+
+
+class UntrustedTypeError(RegistryError):
+    """A model holds types, or is kept in a format, that the settings of who loads it do not trust."""
 
 
 class PromotionError(MLOpsError):

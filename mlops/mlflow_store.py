@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _SQLITE = "sqlite:///"
-_MARKS = frozenset({"registered_model_meta"})  # MLflow writes it beside the model, even into the store, on `load_model`
+MARKS = frozenset({"registered_model_meta"})  # MLflow writes it beside the model, even into the store, on `load_model`
 
 
 def open_client(config: MLOpsConfig) -> MlflowClient:
@@ -69,7 +69,7 @@ def _prepare_sqlite(path: Path) -> None:
 def file_digests(folder: Path) -> dict[str, str]:
     """sha256 of every file of a model below a folder, by its relative path with forward slashes, sorted."""
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items() if name not in _MARKS}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items() if name not in MARKS}
 
 
 def digest_of(files: Mapping[str, str]) -> str:

@@ -108,7 +108,20 @@ class ModelVersion:
     stage: Stage = "development"
     training_set_uri: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
+    signed_by: str = ""  # id of the key that signed its files; "" if nobody did
     reused: bool = False  # True when the same inputs had already made this version
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureRecord:
+    """Who vouches for a version's files."""
+
+    model: str
+    version: int
+    digest: str  # sha256 over the files
+    signed_by: str  # id of the key
+    vouched_by: Literal["signature", "ledger", "registry"] = "signature"  # what made the files believable
+    previously: str = ""  # id of the key that had signed before
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from mlops import log
+from mlops.config import MLOpsConfig
 from mlops.experiments.model_files import LoggedScorer, pinned, save
 from mlops.mlflow_store import digest_of, file_digests
 from mlops.records import RunRecord, to_dict
@@ -41,6 +42,7 @@ class Run:
     run_key: str
     parent_run_id: str
     clock: Callable[[], datetime]
+    config: MLOpsConfig
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log parameters as text. MLflow never changes one: a value that differs from the first is kept as a tag."""
@@ -118,7 +120,16 @@ class Run:
         try:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "model"
-                save(scorer, example, wanted, path, model_id=model.model_id, run_id=self.run_id)
+                save(
+                    scorer,
+                    example,
+                    wanted,
+                    path,
+                    model_id=model.model_id,
+                    run_id=self.run_id,
+                    trusted_types=self.config.trusted_types,
+                    allow_pickle=self.config.allow_pickle,
+                )
                 digest = digest_of(file_digests(path))
                 self.client.log_model_artifacts(model.model_id, str(path))
         except BaseException:

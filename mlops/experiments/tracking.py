@@ -100,7 +100,7 @@ class ExperimentTracker:
             wanted["mlflow.parentRunId"] = self._parent_id(parent, experiment)
         with self._guard(f"mlflow/{run_key}"):
             run_id = self._find_or_create(run_key, experiment, inputs_hash, wanted | dict(tags or {}))
-        handle = Run(self.client, run_id, run_key, wanted.get("mlflow.parentRunId", ""), self._clock)
+        handle = Run(self.client, run_id, run_key, wanted.get("mlflow.parentRunId", ""), self._clock, self._config)
         try:
             handle.log_dict(_environment(), _ENVIRONMENT_FILE)
             yield handle

@@ -1,28 +1,29 @@
 """Registered versions of a model in MLflow: registered once per inputs, moved by legal steps, loaded only if unchanged.
 
 Stages are the tag `mlops.stage`, the roles `challenger` and `champion` are aliases. Both are the projection of
-decisions that the ledger keeps.
+decisions that the ledger keeps. What a version is made of is signed when it is registered.
 
-One rule: no byte is unpickled before all files of the model are those that were registered.
+One rule: no byte is deserialised before a trusted key has vouched for all files of the version.
 """
 
 from __future__ import annotations
 
-import json
-import pickle
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlops import log
 from mlops.config import MLOpsConfig
-from mlops.errors import IntegrityError, PromotionError, RegistryError, did_you_mean
-from mlops.mlflow_store import digest_of, file_digests, open_client
+from mlops.errors import PromotionError, RegistryError, did_you_mean
+from mlops.mlflow_store import open_client
+from mlops.models import registration, serialization
+from mlops.models.artifacts import Artifacts
+from mlops.models.keys import Keyring
 from mlops.models.scoring import Scorer
+from mlops.models.verification import verified_folder
+from mlops.models.version_tags import PREFIX, missing_tags, record_of, tags_of
 from mlops.records import ModelVersion, RunRecord, Stage
 
 if TYPE_CHECKING:
@@ -37,9 +38,7 @@ LEGAL_MOVES: dict[Stage, tuple[Stage, ...]] = {
     "production": ("archived",),
     "archived": ("production",),
 }
-MODEL_FILE = "model.pkl"
 _ALIAS = re.compile(r"^[a-z][a-z_]{0,62}$")
-_PREFIX = "mlops."
 _logger = log.get(__name__)
 
 
@@ -60,6 +59,16 @@ class ModelRegistry:
         """MLflow's own client, for what is not covered here."""
         return open_client(self._config)
 
+    @property
+    def keyring(self) -> Keyring:
+        """The keys that sign and are trusted here."""
+        return Keyring.of(self._config)
+
+    @property
+    def artifacts(self) -> Artifacts:
+        """Where model folders and signatures lie."""
+        return Artifacts(self.client, self._config)
+
     def register(
         self,
         model: str,
@@ -69,7 +78,7 @@ class ModelRegistry:
         training_set_uri: str = "",
         tags: Mapping[str, str] | None = None,
     ) -> ModelVersion:
-        """Make a version of a run's model, or give back the one that the same inputs have made.
+        """Make and sign a version of a run's model, or give back the one that the same inputs have made.
 
         Args:
             model: name of the registered model; made if there is none.
@@ -78,9 +87,13 @@ class ModelRegistry:
             training_set_uri: where its training set is kept.
             tags: further tags.
 
+        Returns:
+            The version. `signed_by` is "" only for one that was there and was not signed: see `sign`.
+
         Raises:
             RegistryError: the run has no model.
             IntegrityError: the model's files are not those that the run logged.
+            ConfigError: there is no key to sign with.
         """
         if not run.model_uri or not run.digest:
             raise RegistryError(
@@ -90,29 +103,45 @@ class ModelRegistry:
         with self._guard(f"registry/{model}"):
             if (known := self._by_inputs(model, inputs_hash)) is not None:
                 return known
-            files = self._checked_files(run)
-            found = {
-                "inputs_hash": inputs_hash,
-                "digest": run.digest,
-                "files": json.dumps(files, sort_keys=True),
-                "model_uri": run.model_uri,
-                "run_key": run.run_key,
-                "candidate": run.candidate,
-                "stage": "development",
-                "training_set_uri": training_set_uri,
-                "metrics": json.dumps(run.metrics, sort_keys=True),
-            }
-            self._ensure_model(model)
-            own = {f"{_PREFIX}{key}": value for key, value in found.items()}
-            made = self.client.create_model_version(
-                model,
-                source=self._source(run.model_uri),
-                run_id=run.run_id,
-                tags={key: str(value) for key, value in (dict(tags or {}) | own).items()},
-                model_id=run.model_uri.removeprefix("models:/"),
-            )
+            private_key = self.keyring.to_sign()
+            with registration.checked_folder(self.artifacts, run) as (folder, files):
+                self._ensure_model(model)
+                found = tags_of(run, inputs_hash=inputs_hash, files=files, training_set_uri=training_set_uri)
+                made = self.client.create_model_version(
+                    model,
+                    source=self.artifacts.source(run.model_uri),
+                    run_id=run.run_id,
+                    tags={key: str(value) for key, value in (dict(tags or {}) | found).items()},
+                    model_id=run.model_uri.removeprefix("models:/"),
+                )
+                registration.keep_signature(self.artifacts, record_of(made), folder, private_key)
         _logger.info("registered  %s", log.facts(model=model, version=made.version, candidate=run.candidate))
         return self.get(model, int(made.version))
+
+    def sign(self, version: ModelVersion) -> ModelVersion:
+        """Sign a version's files with the current key, in place of an earlier signature or of none.
+
+        The files are first held against the digests in the registry; whether these may be believed is for the caller to
+        say (`mlops.pipelines.signing`).
+
+        Raises:
+            IntegrityError: the files are not those that were registered.
+            ConfigError: there is no key to sign with.
+        """
+        private_key = self.keyring.to_sign()
+        with self._guard(f"registry/{version.model}"):
+            registration.sign_again(self.artifacts, version, private_key)
+        return self.get(version.model, version.version)
+
+    def verify(self, version: ModelVersion) -> str:
+        """The id of the trusted key that vouches for all files of a version; nothing is deserialised.
+
+        Raises:
+            IntegrityError: not signed, or not what was signed and registered; by name.
+            RegistryError: the files are gone.
+        """
+        with verified_folder(self.artifacts, self.keyring, version) as (_, key_id):
+            return key_id
 
     def get(self, model: str, version: int) -> ModelVersion:
         """One version.
@@ -123,7 +152,7 @@ class ModelRegistry:
         from mlflow.exceptions import MlflowException
 
         try:
-            return _record(self.client.get_model_version(model, str(version)))
+            return record_of(self.client.get_model_version(model, str(version)))
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise RegistryError(f"Version {version} of {model} cannot be read: {error}") from error
@@ -139,6 +168,11 @@ class ModelRegistry:
     def versions(self, model: str) -> tuple[ModelVersion, ...]:
         """All versions, the oldest first; empty if nothing was registered under that name."""
         return tuple(sorted(self._search(f"name = '{model}'"), key=lambda item: item.version))
+
+    def signed_by(self, key_id: str) -> tuple[ModelVersion, ...]:
+        """All versions, of all models, that name a key as their signer."""
+        found = self._search(f"tag.`{PREFIX}signed_by` = '{key_id}'")
+        return tuple(sorted(found, key=lambda item: (item.model, item.version)))
 
     def set_alias(self, model: str, alias: str, version: int) -> None:
         """Point an alias to a version, and read it back.
@@ -175,54 +209,46 @@ class ModelRegistry:
                 f"{model} version {version} is in {current} and cannot move to {stage}.",
                 hint=f"From {current} it can move to {' or '.join(LEGAL_MOVES[current])}.",
             )
-        self.client.set_model_version_tag(model, str(version), f"{_PREFIX}stage", stage)
+        self.client.set_model_version_tag(model, str(version), f"{PREFIX}stage", stage)
         moved = self.get(model, version)
         if moved.stage != stage:
             raise RegistryError(f"{model} version {version} was moved to {stage}, but reads back as {moved.stage}.")
         return moved
 
     def load(self, version: ModelVersion) -> Scorer:
-        """The scorer of a version, after its files were found to be those registered.
+        """The scorer of a version, after a trusted key has vouched for its files.
 
         Raises:
-            IntegrityError: a file was changed, added or removed, or the record's digest is not the registered one.
+            IntegrityError: not signed, or not what was signed and registered; by name.
+            UntrustedTypeError: it holds types that these settings do not trust.
             RegistryError: the files are gone, or this code cannot read them.
         """
-        name = f"{version.model} version {version.version}"
-        tags = self.client.get_model_version(version.model, str(version.version)).tags
-        registered: dict[str, str] = json.loads(tags[f"{_PREFIX}files"])
-        if version.digest != tags[f"{_PREFIX}digest"] or digest_of(registered) != version.digest:
-            raise IntegrityError(
-                f"{name}: the record says digest {version.digest[:12]}…, which the registry does not confirm.",
-                hint="Ask the registry for the version again; if they still differ, its tags were tampered with.",
+        with verified_folder(self.artifacts, self.keyring, version) as (folder, _):
+            loaded = serialization.load(
+                folder,
+                name=f"{version.model} version {version.version}",
+                trusted_types=self._config.trusted_types,
+                allow_pickle=self._config.allow_pickle,
             )
-        with tempfile.TemporaryDirectory() as folder:
-            path = self._download(tags[f"{_PREFIX}model_uri"], Path(folder))
-            _compare(name, registered, file_digests(path))
-            data = (path / MODEL_FILE).read_bytes()
-        try:
-            loaded = pickle.loads(data)
-        except Exception as error:
-            raise RegistryError(
-                f"{name} cannot be read by this code: {error}.", hint="It was made by other code or packages; retrain."
-            ) from error
         if not isinstance(loaded, Scorer):
-            raise RegistryError(f"{name} is a {type(loaded).__name__}, expected a Scorer.")
+            raise RegistryError(
+                f"{version.model} version {version.version} is a {type(loaded).__name__}, expected a Scorer."
+            )
         return loaded
 
     def _by_inputs(self, model: str, inputs_hash: str) -> ModelVersion | None:
-        found = self._search(f"name = '{model}' and tag.`{_PREFIX}inputs_hash` = '{inputs_hash}'")
+        found = self._search(f"name = '{model}' and tag.`{PREFIX}inputs_hash` = '{inputs_hash}'")
         if not found:
             return None
         first = min(found, key=lambda item: item.version)
-        return _record(self.client.get_model_version(model, str(first.version)), reused=True)
+        return record_of(self.client.get_model_version(model, str(first.version)), reused=True)
 
     def _search(self, words: str) -> list[ModelVersion]:
         found: list[ModelVersion] = []
         token: str | None = None
         while True:
             page = self.client.search_model_versions(words, max_results=200, page_token=token)
-            found += [_record(item) for item in page if not _missing_tags(item)]
+            found += [record_of(item) for item in page if not missing_tags(item)]
             token = page.token
             if not token:
                 return found
@@ -246,83 +272,3 @@ class ModelRegistry:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise RegistryError(f"{model} cannot be registered: {error}") from error
-
-    def _checked_files(self, run: RunRecord) -> dict[str, str]:
-        """Digest of every file, after they were found to be those that the run logged."""
-        with tempfile.TemporaryDirectory() as folder:
-            files = file_digests(self._download(run.model_uri, Path(folder)))
-        if digest_of(files) != run.digest:
-            raise IntegrityError(
-                f"The model of run {run.run_id} ({run.candidate}) has changed since it was logged: "
-                f"digest {digest_of(files)[:12]}…, logged {run.digest[:12]}….",
-                hint="Train again; do not register what nobody vouches for.",
-            )
-        return files
-
-    def _source(self, model_uri: str) -> str:
-        """A server resolves `models:/…` itself; MLflow's SQL store would look into the current folder's database."""
-        return model_uri if self._config.tracking_uri.startswith("http") else self._location(model_uri)
-
-    def _location(self, model_uri: str) -> str:
-        return str(self.client.get_logged_model(model_uri.removeprefix("models:/")).artifact_location)
-
-    def _download(self, model_uri: str, folder: Path) -> Path:
-        from mlflow.artifacts import download_artifacts
-        from mlflow.exceptions import MlflowException
-
-        try:
-            found = download_artifacts(
-                artifact_uri=self._location(model_uri),
-                dst_path=str(folder),
-                tracking_uri=self._config.tracking_uri,
-            )
-        except (MlflowException, OSError) as error:
-            raise RegistryError(
-                f"The files of {model_uri} cannot be read: {error}.",
-                hint="Restore them from a backup, or train again.",
-            ) from error
-        return Path(found)
-
-
-def _compare(name: str, registered: Mapping[str, str], found: Mapping[str, str]) -> None:
-    both = registered.keys() & found.keys()
-    differences = {
-        "changed": sorted(path for path in both if registered[path] != found[path]),
-        "missing": sorted(registered.keys() - found.keys()),
-        "added": sorted(found.keys() - registered.keys()),
-    }
-    words = [f"{what}: {', '.join(paths)}" for what, paths in differences.items() if paths]
-    if words:
-        raise IntegrityError(
-            f"{name} is not what was registered ({'; '.join(words)}). It was not loaded.",
-            hint="Restore the files, or roll back to another version.",
-        )
-
-
-def _missing_tags(found: Any) -> list[str]:
-    """Tags that every version made here has; one registered by hand has none."""
-    wanted = (f"{_PREFIX}{key}" for key in ("digest", "files", "inputs_hash", "stage", "model_uri"))
-    return [key for key in wanted if key not in found.tags]
-
-
-def _record(found: Any, *, reused: bool = False) -> ModelVersion:
-    if missing := _missing_tags(found):
-        raise RegistryError(
-            f"{found.name} version {found.version} has no tag {', '.join(missing)}.",
-            hint="It was not registered by this project. Register it through a training run.",
-        )
-    tags = {key.removeprefix(_PREFIX): value for key, value in found.tags.items()}
-    return ModelVersion(
-        model=found.name,
-        version=int(found.version),
-        run_id=found.run_id or "",
-        run_key=tags.get("run_key", ""),
-        model_uri=tags["model_uri"],
-        digest=tags["digest"],
-        inputs_hash=tags["inputs_hash"],
-        candidate=tags.get("candidate", ""),
-        stage=tags["stage"],
-        training_set_uri=tags.get("training_set_uri", ""),
-        metrics=json.loads(tags.get("metrics", "{}")),
-        reused=reused,
-    )

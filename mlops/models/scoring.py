@@ -9,7 +9,7 @@ One rule: everything is learned from the fit rows; a row that cannot be judged s
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from mlops import log
 from mlops.errors import MLOpsError, SchemaError, TrainingError, did_you_mean
 from mlops.models.detectors import strip
+from mlops.models.trusted_types import TRUSTED_TYPES
 from mlops.spec import Task
 
 Floats = NDArray[np.float64]
@@ -154,6 +155,31 @@ class Scorer:
         for position, name in enumerate(self.classes):
             table[f"proba_{name:g}" if isinstance(name, float) else f"proba_{name}"] = answers[:, position]
         return table
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Units as two lists, for skops keeps no dict with a key None; no class that can be had from an estimator."""
+        state = {name: value for name, value in vars(self).items() if name != "units"}
+        learned = list(self.units.values())
+        if learned and self.make is type(learned[0].estimator):
+            del state["make"]
+        return state | {"names": list(self.units), "learned": learned}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        learned = state["learned"]
+        fields = {"make": type(learned[0].estimator)} if learned else {}
+        fields |= state | {"units": dict(zip(state["names"], learned, strict=True))}
+        vars(self).update({name: value for name, value in fields.items() if name not in ("names", "learned")})
+
+    @property
+    def trusted_types(self) -> tuple[str, ...]:
+        """What the file of a scorer may hold anywhere, see `mlops.models.trusted_types`."""
+        return TRUSTED_TYPES
+
+    def untrusted_types(self, trusted_types: Sequence[str]) -> list[str]:
+        """Types in it that are neither on that list nor on the given one, and would be refused when it is loaded."""
+        from mlops.models.serialization import untrusted_types as others
+
+        return others(self, trusted_types)
 
     def with_threshold(self, threshold: float) -> Scorer:
         """The same scorer, flagging rows whose score is above `threshold`."""

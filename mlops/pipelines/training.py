@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -20,6 +21,7 @@ from mlops.errors import TrainingError
 from mlops.experiments import metrics, splits
 from mlops.models import catalogue
 from mlops.models.scoring import Scorer
+from mlops.pipelines import signing
 from mlops.pipelines import training_set as sets
 from mlops.pipelines.evaluation import measure, sampled, with_threshold
 from mlops.pipelines.night import inputs_hash, report
@@ -153,6 +155,10 @@ def select(services: Services, spec: ModelSpec, training_set: TrainingSet, runs:
         training_set_uri=training_set.uri,
         tags={"training_date": training_set.date.isoformat(), "reason": training_set.reason},
     )
+    if not version.signed_by:  # registered before versions were signed, or its process was killed on the way
+        signing.sign(services, spec.name, version.version)
+        version = replace(services.registry.get(spec.name, version.version), reused=version.reused)
+    signing.record_registration(services, version, training_set.fingerprint)
     with services.tracker.run(
         training_set.run_key, experiment=spec.name, inputs_hash=_hash(services, spec, training_set, "*")
     ) as parent:

@@ -183,8 +183,8 @@ def test_a_changed_file_is_found_before_anything_is_unpickled(
     """Somebody swaps the pickle: the file is named, and the code in it does not run."""
     version = registry.register(model, run=run, inputs_hash="aa")
     trace = tmp_path / "trace"
-    (folder_of(registry, version) / "model.pkl").write_bytes(pickle.dumps(Trap(trace)))
-    with pytest.raises(IntegrityError, match=r"changed: model\.pkl.*not loaded.*roll back"):
+    (folder_of(registry, version) / "model.skops").write_bytes(pickle.dumps(Trap(trace)))
+    with pytest.raises(IntegrityError, match=r"changed: model\.skops.*not loaded.*roll back"):
         registry.load(version)
     assert not trace.exists()
 
@@ -216,7 +216,7 @@ def test_files_that_are_gone_are_an_error_that_says_so(registry: ModelRegistry, 
     version = registry.register(model, run=run, inputs_hash="aa")
     for file in folder_of(registry, version).iterdir():
         file.unlink()
-    with pytest.raises(RegistryError, match=r"missing: .*model\.pkl|cannot be read"):
+    with pytest.raises(RegistryError, match=r"missing: .*model\.skops|cannot be read"):
         registry.load(version)
 
 
@@ -225,7 +225,7 @@ def test_a_model_that_changed_since_its_run_is_not_registered(
 ) -> None:
     """Between logging and registering the files were touched: no version is made."""
     folder = Path(registry.client.get_logged_model(run.model_uri.removeprefix("models:/")).artifact_location)
-    (folder / "model.pkl").write_bytes(b"other")
+    (folder / "model.skops").write_bytes(b"other")
     with pytest.raises(IntegrityError, match="has changed since it was logged"):
         registry.register(model, run=run, inputs_hash="aa")
     assert registry.versions(model) == ()

@@ -1,0 +1,313 @@
+"""Keys that sign model versions: one private key that signs now, public keys that are trusted, and those revoked.
+
+```
+keys_dir/
+  signing.key      private, mode 0600; whoever only loads versions has none
+  trusted/*.pem    public keys; a version signed by any of them is loaded
+  revoked/<id>.*   public keys that are trusted no more, and why
+```
+A key's id is the start of the sha256 of its public half, so that a file cannot claim to be another key.
+
+One rule: this folder is the root of trust; nothing that comes with a model has a say in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import stat
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from mlops.config import MLOpsConfig
+from mlops.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
+
+ID_LENGTH = 16
+CURVES = ("secp256r1", "secp384r1", "secp521r1")  # those that OpenSSF model signing knows
+_OTHERS_MAY_READ = stat.S_IWGRP | stat.S_IRWXO
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key that this installation knows."""
+
+    id: str  # first 16 hex digits of `fingerprint`
+    fingerprint: str  # sha256 of the public key as PEM
+    status: Literal["current", "trusted", "revoked"]
+    path: Path  # of the public half
+    revoked_at: str = ""  # ISO 8601, UTC
+    reason: str = ""  # why it was revoked
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """The keys of an installation.
+
+    Args:
+        folder: holds `trusted/` and `revoked/`.
+        private: the private key that signs.
+        create: make a pair when one is first needed; otherwise somebody must have made one.
+    """
+
+    folder: Path
+    private: Path
+    create: bool = True
+
+    @classmethod
+    def of(cls, config: MLOpsConfig) -> Keyring:
+        """The keyring that the settings name."""
+        return cls(config.keys_dir, config.signing_key_file, config.create_keys)
+
+    def known(self) -> tuple[Key, ...]:
+        """All keys: the current one first, then trusted ones, then revoked ones.
+
+        Raises:
+            ConfigError: a file is no public key.
+        """
+        revoked = self._revoked()
+        current = self._current_fingerprint()
+        found = {key.fingerprint: key for key in revoked.values()}
+        for path in sorted((self.folder / "trusted").glob("*.pem")):
+            try:
+                fingerprint = _fingerprint(_public_key(path))
+            except ConfigError:
+                if path.exists():
+                    raise
+                continue  # another process was first to make a key, and took this one back
+            if fingerprint not in found:
+                status: Literal["current", "trusted"] = "current" if fingerprint == current else "trusted"
+                found[fingerprint] = Key(fingerprint[:ID_LENGTH], fingerprint, status, path)
+        order = ("current", "trusted", "revoked")
+        return tuple(sorted(found.values(), key=lambda key: (order.index(key.status), key.id)))
+
+    def find(self, key_id: str) -> Key:
+        """The key of an id, or of the start of one.
+
+        Raises:
+            ConfigError: there is none, or more than one begins like this.
+        """
+        known = self.known()
+        found = [key for key in known if key.id.startswith(key_id)] if key_id else []
+        if len(found) != 1:
+            what = f"{len(found)} keys begin with" if found else "There is no key"
+            hint = did_you_mean(key_id, [key.id for key in known]) if known else "Make one: mlops keys create"
+            raise ConfigError(f"{what} {key_id!r} in {self.folder}.", hint=hint)
+        return found[0]
+
+    def current(self) -> Key | None:
+        """The key that signs; None if there is no private key."""
+        return next((key for key in self.known() if key.status == "current"), None)
+
+    def to_sign(self) -> Path:
+        """The private key, made now if settings allow and there is none.
+
+        Raises:
+            ConfigError: there is none, it is revoked, others can read it, or it is no key.
+        """
+        if not self.private.exists():
+            if not self.create:
+                raise ConfigError(
+                    f"There is no key to sign with: {self.private} does not exist.",
+                    hint="Make one with `mlops keys create`, or set MLOPS_SIGNING_KEY_FILE to the private key. "
+                    "What only loads models needs none.",
+                )
+            self.make()
+        fingerprint = self._current_fingerprint()
+        if fingerprint in self._revoked():
+            raise ConfigError(
+                f"The key {fingerprint[:ID_LENGTH]} in {self.private} is revoked; nothing is signed with it.",
+                hint="Make a new one: mlops keys rotate",
+            )
+        if fingerprint not in {key.fingerprint for key in self.known()}:
+            raise ConfigError(
+                f"{self.private} is the key {fingerprint[:ID_LENGTH]}, which is not among the trusted keys; "
+                "nobody would load what it signs.",
+                hint=f"Put its public half into {self.folder / 'trusted'}: `mlops keys export` prints it.",
+            )
+        return self.private
+
+    def make(self) -> Key:
+        """Make a pair if there is no private key; of two processes at once one is first, and both use its key."""
+        if not self.private.exists():
+            self._write_pair(keep=True)
+        current = self.current()
+        if current is None:
+            raise ConfigError(
+                f"{self.private} is there, but its public half is not among {self.folder / 'trusted'}.",
+                hint="Put it there: `mlops keys export` prints it.",
+            )
+        return current
+
+    def rotate(self) -> tuple[Key | None, Key]:
+        """Make a new pair to sign with; what the old key signed stays trusted until that is revoked.
+
+        Returns:
+            The old key (None if there was none) and the new one.
+
+        Raises:
+            ConfigError: the keys cannot be written.
+        """
+        before = self.current()
+        self._write_pair(keep=False)
+        return before, self.make()
+
+    def revoke(self, key_id: str, *, reason: str, at: datetime) -> Key:
+        """Trust a key no more. Revoking the current key makes a new one to sign with.
+
+        Raises:
+            ConfigError: there is no such key, or the keys cannot be written.
+        """
+        key = self.find(key_id)
+        if key.status == "revoked":
+            return key
+        facts = {"fingerprint": key.fingerprint, "revoked_at": at.isoformat(), "reason": reason}
+        with _writing(self.folder):
+            record = self.folder / "revoked" / f"{key.id}.json"
+            record.parent.mkdir(parents=True, exist_ok=True)
+            pem = key.path.read_bytes()
+            _publish(record.with_suffix(".pem"), pem, mode=0o644)
+            _publish(record, json.dumps(facts, indent=2).encode(), mode=0o644)  # from here on it is revoked
+            for path in (self.folder / "trusted").glob("*.pem"):
+                if _fingerprint(_public_key(path)) == key.fingerprint:
+                    path.unlink()
+        if key.status == "current":
+            self.rotate()
+        return self.find(key.id)
+
+    def export(self, key_id: str = "") -> str:
+        """A public key as PEM text; by default the one that signs.
+
+        Raises:
+            ConfigError: there is no such key.
+        """
+        if key_id:
+            return self.find(key_id).path.read_text()
+        if not self.private.exists():
+            raise ConfigError(f"There is no private key at {self.private}.", hint="Make one: mlops keys create")
+        return _pem(_private_key(self.private).public_key()).decode()
+
+    def _current_fingerprint(self) -> str:
+        return _fingerprint(_private_key(self.private).public_key()) if self.private.exists() else ""
+
+    def _revoked(self) -> dict[str, Key]:
+        found = {}
+        for path in sorted((self.folder / "revoked").glob("*.json")):
+            try:
+                facts = json.loads(path.read_bytes())
+                fingerprint = str(facts["fingerprint"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise ConfigError(
+                    f"{path} cannot be read as a revocation: {error}.", hint="Restore it; no version is loaded before."
+                ) from error
+            found[fingerprint] = Key(
+                fingerprint[:ID_LENGTH],
+                fingerprint,
+                "revoked",
+                path.with_suffix(".pem"),
+                facts.get("revoked_at", ""),
+                facts.get("reason", ""),
+            )
+        return found
+
+    def _write_pair(self, *, keep: bool) -> None:
+        """A new pair, the public half first: nothing is ever signed by a key that nobody trusts."""
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        made = ec.generate_private_key(ec.SECP256R1())
+        private = made.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        fingerprint = _fingerprint(made.public_key())
+        public = self.folder / "trusted" / f"{fingerprint[:ID_LENGTH]}.pem"
+        with _writing(self.folder):
+            public.parent.mkdir(parents=True, exist_ok=True)
+            self.private.parent.mkdir(parents=True, exist_ok=True)
+            _publish(public, _pem(made.public_key()), mode=0o644)
+            if not _publish(self.private, private, mode=0o600, keep=keep):
+                public.unlink()  # another process was first: its key is the one
+
+
+def _publish(path: Path, data: bytes, *, mode: int, keep: bool = False) -> bool:
+    """Write a file whole; with `keep` only if there is none. Returns whether it is the one written here."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        if not keep:
+            temporary.replace(path)
+            return True
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+            return True
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"The keys in {folder} cannot be written: {error.strerror or error}.",
+            hint="Set MLOPS_KEYS_DIR to a folder that can be, or make the key where the secret is kept.",
+        ) from error
+
+
+def _private_key(path: Path) -> EllipticCurvePrivateKey:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        mode = path.stat().st_mode
+        if mode & _OTHERS_MAY_READ:
+            raise ConfigError(
+                f"The private key {path} has mode {stat.S_IMODE(mode):04o}: others than its owner can read it.",
+                hint=f"chmod 600 {path}; if somebody may have read it, `mlops keys rotate` and revoke the old one.",
+            )
+        found = load_pem_private_key(path.read_bytes(), None)
+    except (ValueError, TypeError, OSError) as error:
+        raise ConfigError(f"{path} cannot be read as a private key: {error}.", hint=_WANTED) from error
+    if not isinstance(found, EllipticCurvePrivateKey) or found.curve.name not in CURVES:
+        raise ConfigError(f"{path} is no key that can sign models.", hint=_WANTED)
+    return found
+
+
+def _public_key(path: Path) -> EllipticCurvePublicKey:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    try:
+        found = load_pem_public_key(path.read_bytes())
+    except (ValueError, TypeError, OSError) as error:
+        raise ConfigError(f"{path} cannot be read as a public key: {error}.", hint=_WANTED) from error
+    if not isinstance(found, EllipticCurvePublicKey) or found.curve.name not in CURVES:
+        raise ConfigError(f"{path} is no key that can vouch for models.", hint=_WANTED)
+    return found
+
+
+_WANTED = f"Expected an elliptic-curve key ({', '.join(CURVES)}) as PEM without a passphrase: see `mlops keys create`."
+
+
+def _pem(public: EllipticCurvePublicKey) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _fingerprint(public: EllipticCurvePublicKey) -> str:
+    return hashlib.sha256(_pem(public)).hexdigest()

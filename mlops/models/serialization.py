@@ -1,0 +1,83 @@
+"""A scorer as bytes: skops, which builds only types that the reader trusts, or else a pickle, which runs code.
+
+The reader's settings say what is trusted (GHSA-w582-9x45-8mpx: MLflow asks the model itself). Both formats are read
+from a folder that was verified before.
+
+One rule: a list of types that comes with a model is never read.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlops.errors import RegistryError, UntrustedTypeError
+from mlops.models.trusted_types import TRUSTED_TYPES
+
+SKOPS_FILE, PICKLE_FILE = "model.skops", "model.pkl"
+
+
+def load(folder: Path, *, name: str, trusted_types: Sequence[str] = (), allow_pickle: bool = True) -> Any:
+    """What a verified folder holds.
+
+    Args:
+        folder: verified; holds one of the two files.
+        name: of the version, for messages.
+        trusted_types: types trusted beside the packaged list.
+        allow_pickle: whether a pickle may be loaded.
+
+    Raises:
+        UntrustedTypeError: it holds other types, or is a pickle that is not allowed.
+        RegistryError: this code cannot read it.
+    """
+    there = [file for file in (SKOPS_FILE, PICKLE_FILE) if (folder / file).is_file()]
+    if len(there) != 1:
+        held = " and ".join(there) or "no model file"
+        raise RegistryError(f"{name} has {held}, expected {SKOPS_FILE} or {PICKLE_FILE}.", hint="Train it again.")
+    if there == [PICKLE_FILE]:
+        if not allow_pickle:
+            raise UntrustedTypeError(
+                f"{name} is a pickle, which runs code when it is loaded; settings do not allow it.",
+                hint="Train it again with its types among `trusted_types`, or set MLOPS_ALLOW_PICKLE=true.",
+            )
+        return _read(lambda: pickle.loads((folder / PICKLE_FILE).read_bytes()), name)
+    data = (folder / SKOPS_FILE).read_bytes()
+    return _read(lambda: _from_skops(data, name, [*TRUSTED_TYPES, *trusted_types]), name)
+
+
+def untrusted_types(scorer: Any, trusted_types: Sequence[str] = ()) -> list[str]:
+    """Types in a scorer that would be refused when it is loaded; empty also if skops cannot hold it at all."""
+    import skops.io
+
+    try:
+        data = skops.io.dumps(scorer)
+        return sorted(set(skops.io.get_untrusted_types(data=data)) - {*TRUSTED_TYPES, *trusted_types})
+    except Exception:  # noqa: BLE001 - what skops cannot hold fails in many ways; its types are then not to be known
+        return []
+
+
+def _from_skops(data: bytes, name: str, trusted: list[str]) -> Any:
+    import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    try:
+        return skops.io.loads(data, trusted=trusted)
+    except UntrustedTypesFoundException as error:
+        others = sorted(set(skops.io.get_untrusted_types(data=data)) - set(trusted))
+        raise UntrustedTypeError(
+            f"{name} holds types that are not trusted here: {', '.join(others)}. It was not loaded.",
+            hint="If you know and trust their code, add them to `trusted_types` in the settings (MLOPS_TRUSTED_TYPES).",
+        ) from error
+
+
+def _read(read: Callable[[], Any], name: str) -> Any:
+    try:
+        return read()
+    except UntrustedTypeError:
+        raise
+    except Exception as error:
+        raise RegistryError(
+            f"{name} cannot be read by this code: {error}.", hint="It was made by other code or packages; retrain."
+        ) from error

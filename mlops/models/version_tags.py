@@ -1,0 +1,66 @@
+"""What a version's tags in MLflow say, as a record.
+
+One rule: tags are claims; what a version is made of is believed only after its signature was verified.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mlops.errors import RegistryError
+from mlops.records import ModelVersion, RunRecord
+
+PREFIX = "mlops."
+
+
+def tags_of(run: RunRecord, *, inputs_hash: str, files: Mapping[str, str], training_set_uri: str) -> dict[str, str]:
+    """The tags of a version that is made from a run."""
+    found = {
+        "inputs_hash": inputs_hash,
+        "digest": run.digest,
+        "files": json.dumps(dict(files), sort_keys=True),
+        "model_uri": run.model_uri,
+        "run_key": run.run_key,
+        "candidate": run.candidate,
+        "stage": "development",
+        "training_set_uri": training_set_uri,
+        "metrics": json.dumps(run.metrics, sort_keys=True),
+    }
+    return {f"{PREFIX}{key}": value for key, value in found.items()}
+
+
+def missing_tags(found: Any) -> list[str]:
+    """Tags that every version made here has; one registered by hand has none."""
+    wanted = (f"{PREFIX}{key}" for key in ("digest", "files", "inputs_hash", "stage", "model_uri"))
+    return [key for key in wanted if key not in found.tags]
+
+
+def record_of(found: Any, *, reused: bool = False) -> ModelVersion:
+    """MLflow's version as ours.
+
+    Raises:
+        RegistryError: it was not registered by this project.
+    """
+    if missing := missing_tags(found):
+        raise RegistryError(
+            f"{found.name} version {found.version} has no tag {', '.join(missing)}.",
+            hint="It was not registered by this project. Register it through a training run.",
+        )
+    tags = {key.removeprefix(PREFIX): value for key, value in found.tags.items()}
+    return ModelVersion(
+        model=found.name,
+        version=int(found.version),
+        run_id=found.run_id or "",
+        run_key=tags.get("run_key", ""),
+        model_uri=tags["model_uri"],
+        digest=tags["digest"],
+        inputs_hash=tags["inputs_hash"],
+        candidate=tags.get("candidate", ""),
+        stage=tags["stage"],
+        training_set_uri=tags.get("training_set_uri", ""),
+        metrics=json.loads(tags.get("metrics", "{}")),
+        signed_by=tags.get("signed_by", ""),
+        reused=reused,
+    )
