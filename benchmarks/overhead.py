@@ -17,6 +17,7 @@ from mlops.config import MLOpsConfig
 from mlops.data import fleet
 from mlops.pipelines import training, validation
 from mlops.pipelines.tasks import execute
+from mlops.records import TrainingSet
 from mlops.services import Services
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +40,13 @@ def main() -> None:
         parts: dict[str, list[float]] = {}
         for day in days[HISTORY_DAYS:]:
             spent: dict[str, float] = {}
-            made = _timed(spent, "prepare", lambda day=day: training.prepare(services, spec, day))
+            sets: list[TrainingSet] = []
+            _timed(
+                spent,
+                "prepare",
+                lambda day=day, sets=sets: training.prepare_report(services, spec, day, "schedule", sets.append),
+            )
+            made = sets[0]
             runs = [
                 _timed(spent, "fit", lambda i=i, made=made: training.fit(services, spec, made, i))
                 for i in range(len(spec.candidates))

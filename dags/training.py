@@ -53,7 +53,8 @@ def build(spec: ModelSpec) -> None:
             from mlops.pipelines import tasks
 
             events = event_facts(triggering_asset_events)
-            return tasks.prepare(spec.name, day, training_reason(params["reason"], events, str(dag_run.run_type)))
+            reason = training_reason(params["reason"], events, str(dag_run.run_type))
+            return tasks.prepare(spec.name, day, reason, started_by=dag_run.triggering_user_name or "airflow")
 
         @task
         def candidates(prepared: dict[str, Any]) -> list[dict[str, Any]]:

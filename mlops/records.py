@@ -71,6 +71,7 @@ class TrainingSet:
     holdout_start: dt.datetime
     window_end: dt.datetime
     reason: str = "schedule"  # why this training was started
+    started_by: str = ""  # who started it: a user of Airflow or of the shell, or "airflow" for a schedule or an event
     dropped_rows: int = 0  # rows left out because they arrived out of order
 
 
@@ -110,6 +111,7 @@ class ModelVersion:
     metrics: dict[str, float] = field(default_factory=dict)
     signed_by: str = ""  # id of the key that signed its files; "" if nobody did
     reused: bool = False  # True when the same inputs had already made this version
+    started_by: str = ""  # who started its training
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ One rule: nothing here decides anything.
 from __future__ import annotations
 
 import getpass
-import os
 import subprocess
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -19,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlops.attempt import Attempt
 from mlops.config import MLOpsConfig
 from mlops.spec import ModelSpec, find_spec, load_specs
 from mlops.storage import Storage
@@ -26,10 +26,14 @@ from mlops.storage import Storage
 if TYPE_CHECKING:
     from mlops.experiments.tracking import ExperimentTracker
     from mlops.features.store import FeatureStore
+    from mlops.governance.heartbeat import Heartbeat
     from mlops.governance.leases import Leases
     from mlops.governance.ledger import Ledger
     from mlops.models.registry import ModelRegistry
     from mlops.monitoring.alerts import Alerts
+
+RUN_LEASE_SECONDS = 60.0  # how long an open run outlives a process that nobody can ask (another host, cut off)
+RUN_WAIT_SECONDS = 30.0  # how long a second process waits for the first; then Airflow tries again later
 
 
 def utc_now() -> datetime:
@@ -113,12 +117,33 @@ class Services:
         """MLflow runs."""
         from mlops.experiments.tracking import ExperimentTracker
 
-        return ExperimentTracker(self.config, code_version=self.code_version, guard=self._guard)
+        return ExperimentTracker(
+            self.config, code_version=self.code_version, guard=self._guard, keeper=self._keeper, clock=self.clock
+        )
+
+    @cached_property
+    def attempt(self) -> Attempt:
+        """Who this process is, to those who wait for what it holds."""
+        return Attempt.current(self.actor, self.config.variables)
 
     def _guard(self, name: str) -> AbstractContextManager[object]:
         """A lease around what must not be created twice. A second process waits longer than a dead one can hold it."""
-        holder = f"{self.actor}:{os.getpid()}"
-        return self.leases.hold(name, holder, ttl_seconds=30, now=utc_now(), wait_seconds=40)
+        holder, supersedes = str(self.attempt), self.attempt.supersedes
+        return self.leases.hold(name, holder, 30, now=utc_now(), wait_seconds=40, supersedes=supersedes)
+
+    def _keeper(self, name: str) -> AbstractContextManager[Heartbeat]:
+        """A lease for as long as a task is at work, taken over at once from an earlier try or a dead process."""
+        from mlops.governance.heartbeat import keep
+
+        return keep(
+            self.leases,
+            name,
+            str(self.attempt),
+            RUN_LEASE_SECONDS,
+            clock=utc_now,
+            wait_seconds=RUN_WAIT_SECONDS,
+            supersedes=self.attempt.supersedes,
+        )
 
     @cached_property
     def registry(self) -> ModelRegistry:

@@ -9,10 +9,10 @@ import json
 import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
@@ -20,17 +20,34 @@ from mlops import log
 from mlops.config import MLOpsConfig
 from mlops.experiments.model_files import LoggedScorer, pinned, save
 from mlops.mlflow_store import digest_of, file_digests
-from mlops.records import RunRecord, to_dict
+from mlops.records import RunRecord, from_dict, to_dict
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric
 
-RUN_KEY = "mlops.run_key"
+RUN_KEY, INPUTS_HASH, SUPERSEDED_BY = "mlops.run_key", "mlops.inputs_hash", "mlops.superseded_by"
+PARENT, IS_PARENT, ERROR = "mlflow.parentRunId", "mlops.is_parent", "mlops.error"
+NOTE = "mlflow.note.content"  # MLflow shows it as the description of the run
 RECORD_FILE = "run_record.json"
 TAG_LENGTH = 5000  # longer tags are cut or refused by MLflow, depending on its store
 _PARAMS_PER_BATCH, _METRICS_PER_BATCH = 100, 1000  # MLflow's limits
 _PARAM_LENGTH, _DIGEST_LENGTH = 6000, 36
 _logger = log.get(__name__)
+
+
+class Hold(Protocol):
+    """The right to work on a run key, for as long as nobody has taken over."""
+
+    def check(self) -> None:
+        """Raise `LeaseError` if somebody has."""
+
+
+class Unheld:
+    """The hold of an installation without leases: one process only."""
+
+    def check(self) -> None:
+        """Nobody else is there."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +60,30 @@ class Run:
     parent_run_id: str
     clock: Callable[[], datetime]
     config: MLOpsConfig
+    hold: Hold = field(default_factory=Unheld)
+    done: RunRecord | None = None  # what an earlier attempt has finished with the same inputs, if that was asked for
+
+    def check(self) -> None:
+        """Make sure that no later attempt has taken over; to be called right before what cannot be undone.
+
+        Raises:
+            LeaseError: one has.
+            LedgerError: nobody can tell.
+        """
+        self.hold.check()
+
+    def describe(self, tags: Mapping[str, str], metrics: Mapping[str, float] | None = None, note: str = "") -> None:
+        """Set tags, metrics and the description, on this run and on its parent: there people look and compare."""
+        from mlflow.entities import RunTag
+
+        given = {key: value[:TAG_LENGTH] for key, value in (dict(tags) | ({NOTE: note} if note else {})).items()}
+        first, rest = self._finite(metrics or {}, 0), []
+        if len(first) > _METRICS_PER_BATCH // 2:
+            first, rest = [], first
+        for run_id in filter(None, (self.run_id, self.parent_run_id)):
+            self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in given.items()], metrics=first)
+            for start in range(0, len(rest), _METRICS_PER_BATCH):
+                self.client.log_batch(run_id, metrics=rest[start : start + _METRICS_PER_BATCH])
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log parameters as text. MLflow never changes one: a value that differs from the first is kept as a tag."""
@@ -60,12 +101,15 @@ class Run:
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
         """Log metrics, in batches. One that is not finite is left out: it could not be computed."""
+        known = self._finite(metrics, step)
+        for start in range(0, len(known), _METRICS_PER_BATCH):
+            self.client.log_batch(self.run_id, metrics=known[start : start + _METRICS_PER_BATCH])
+
+    def _finite(self, metrics: Mapping[str, float], step: int) -> list[Metric]:
         from mlflow.entities import Metric
 
         at = int(self.clock().timestamp() * 1000)
-        known = [Metric(k, float(v), at, step) for k, v in metrics.items() if math.isfinite(v)]
-        for start in range(0, len(known), _METRICS_PER_BATCH):
-            self.client.log_batch(self.run_id, metrics=known[start : start + _METRICS_PER_BATCH])
+        return [Metric(k, float(v), at, step) for k, v in metrics.items() if math.isfinite(v)]
 
     def log_dataset(self, uri: str, fingerprint: str, rows: int, *, context: str = "training") -> None:
         """Log which data went in: where it is, its own fingerprint (MLflow's covers 10,000 rows only), its size."""
@@ -107,6 +151,7 @@ class Run:
             The model's URI and the sha256 over its files.
         """
         wanted = list(requirements) if requirements is not None else pinned(scorer.packages)
+        self.check()
         run = self.client.get_run(self.run_id)
         self._drop_unfinished_models(run.info.experiment_id)
         model = self.client.create_logged_model(
@@ -132,8 +177,9 @@ class Run:
                 )
                 digest = digest_of(file_digests(path))
                 self.client.log_model_artifacts(model.model_id, str(path))
+            self.check()
         except BaseException:
-            self.client.finalize_logged_model(model.model_id, "FAILED")
+            self._discard(model.model_id)
             raise
         self.client.finalize_logged_model(model.model_id, "READY")
         self._link(model.model_id)
@@ -175,7 +221,24 @@ class Run:
             if model.model_id not in registered:
                 self.client.delete_logged_model(model.model_id)
 
+    def _discard(self, model_id: str) -> None:
+        """Give up a model that was not logged whole. If MLflow is away, the reaper will."""
+        try:
+            self.client.finalize_logged_model(model_id, "FAILED")
+            self.client.delete_logged_model(model_id)
+        except Exception as error:  # noqa: BLE001 - the error that led here is what the caller must see
+            _logger.warning("logged model %s was left unfinished: %s", model_id, error)
+
     def _link(self, model_id: str) -> None:
         from mlflow.entities import LoggedModelOutput
 
         self.client.log_outputs(self.run_id, [LoggedModelOutput(model_id, step=0)])
+
+
+def kept_record(client: MlflowClient, run_id: str) -> RunRecord | None:
+    """The record that `Run.record` has kept, marked as reused; None if there is none."""
+    if RECORD_FILE not in {item.path for item in client.list_artifacts(run_id)}:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        body = json.loads(Path(client.download_artifacts(run_id, RECORD_FILE, folder)).read_text(encoding="utf-8"))
+    return from_dict(RunRecord, body | {"reused": True})

@@ -1,38 +1,50 @@
 """Runs in MLflow that are found again: by their run key, not by the memory of a process.
 
 A retried task reopens the run of its run key; if the inputs have changed since, a new run supersedes the old one and
-says so. Whatever ends a run on the way is written down: FAILED with the error, or KILLED.
+says so. Whatever ends a run on the way is written down: FAILED with the error, or KILLED. While a run is open its
+process holds a lease on the run key; who loses it to a later attempt writes nothing more.
 
 One rule: at most one run that is not superseded per run key, and none that stays RUNNING once its key is finished.
 """
 
 from __future__ import annotations
 
-import json
 import platform
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops import log
 from mlops.config import MLOpsConfig
-from mlops.errors import StorageError, TrainingError
-from mlops.experiments.run import RECORD_FILE, RUN_KEY, TAG_LENGTH, Run
+from mlops.errors import LeaseError, LedgerError, StorageError, TrainingError
+from mlops.experiments import lifecycle
+from mlops.experiments.run import (
+    ERROR,
+    INPUTS_HASH,
+    IS_PARENT,
+    PARENT,
+    RUN_KEY,
+    SUPERSEDED_BY,
+    TAG_LENGTH,
+    Hold,
+    Run,
+    Unheld,
+    kept_record,
+)
 from mlops.mlflow_store import open_client
-from mlops.records import RunRecord, RunStatus, from_dict
+from mlops.records import RunRecord, RunStatus
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
 
 Guard = Callable[[str], AbstractContextManager[object]]
+Keeper = Callable[[str], AbstractContextManager[Hold]]
 
-INPUTS_HASH, SUPERSEDED_BY, ERROR = "mlops.inputs_hash", "mlops.superseded_by", "mlops.error"
 _ENVIRONMENT_FILE = "environment.json"
 _logger = log.get(__name__)
 
@@ -42,6 +54,16 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The run above others: a step and date, of which they are the tasks."""
+
+    run_key: str
+    name: str  # what people read in MLflow
+    inputs_hash: str = ""  # what is asked for; with another one a new run supersedes the one that is there
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
 class ExperimentTracker:
     """MLflow runs, found or created by run key.
 
@@ -49,6 +71,7 @@ class ExperimentTracker:
         config: says where MLflow keeps runs and artifacts.
         code_version: git commit of the code, logged with every run.
         guard: makes find-or-create exclusive between processes (a lease); without it only one process may use a key.
+        keeper: keeps a run key for as long as its run is open (a lease with a heartbeat).
         clock: the time that metrics are stamped with.
     """
 
@@ -58,11 +81,13 @@ class ExperimentTracker:
         *,
         code_version: str = "",
         guard: Guard | None = None,
+        keeper: Keeper | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._config = config
         self._code_version = code_version or config.code_version or "unknown"
         self._guard: Guard = guard or nullcontext
+        self._keeper: Keeper = keeper or (lambda _name: nullcontext(Unheld()))
         self._clock = clock
 
     @cached_property
@@ -76,104 +101,130 @@ class ExperimentTracker:
         run_key: str,
         *,
         experiment: str,
-        parent: str | None = None,
+        parent: Parent | str | None = None,
         inputs_hash: str = "",
         tags: Mapping[str, str] | None = None,
+        name: str = "",
+        reuse: bool = False,
+        environment: bool = True,
     ) -> Iterator[Run]:
         """An open run; it ends FINISHED, or FAILED or KILLED with what went wrong, which is raised on.
 
         Args:
             run_key: identity of the piece of work.
             experiment: name of the MLflow experiment; made if there is none.
-            parent: run key of the parent run.
+            parent: the parent run, found or created; or the run key of one that must be there. It follows its children.
             inputs_hash: what the work is made from; with another hash a new run supersedes the one that is there.
             tags: further tags.
+            name: what people read in MLflow; default: the run key.
+            reuse: a run that finished with the same inputs is not reopened: its record is in `done`.
+            environment: log Python and every installed package.
 
         Raises:
             TrainingError: the parent has no run, or the experiment was deleted.
+            LeaseError: another attempt is at work on the run key, or has taken over.
             StorageError: MLflow cannot be opened or written.
         """
-        from mlflow.exceptions import MlflowException
-
         wanted = {RUN_KEY: run_key, INPUTS_HASH: inputs_hash, "mlflow.source.git.commit": self._code_version}
-        if parent is not None:
-            wanted["mlflow.parentRunId"] = self._parent_id(parent, experiment)
-        with self._guard(f"mlflow/{run_key}"):
-            run_id = self._find_or_create(run_key, experiment, inputs_hash, wanted | dict(tags or {}))
-        handle = Run(self.client, run_id, run_key, wanted.get("mlflow.parentRunId", ""), self._clock, self._config)
-        try:
-            handle.log_dict(_environment(), _ENVIRONMENT_FILE)
-            yield handle
-            self.client.set_terminated(run_id, "FINISHED")
-        except MlflowException as error:
-            self._end(run_id, "FAILED", error)
-            raise StorageError(
-                f"MLflow refused to log to the run of {run_key}: {error}.",
-                hint="Free space, mend permissions or start the server, then run the step again: it reopens the run.",
-            ) from error
-        except BaseException as error:
-            self._end(run_id, "FAILED" if isinstance(error, Exception) else "KILLED", error)
-            raise
+        wanted |= dict(tags or {})
+        with self._keeper(f"run/{run_key}") as hold, _translated(run_key):
+            family = parent.run_key if isinstance(parent, Parent) else parent or run_key
+            with self._guard(f"mlflow/{family}"):
+                number = self._experiment_id(experiment)
+                above = None if parent is None else self._parent(parent, number)
+                if above is not None:
+                    wanted[PARENT] = above.info.run_id
+                found, done = self._find_or_create(run_key, number, inputs_hash, wanted, name, reuse=reuse)
+            run_id = found.info.run_id
+            handle = Run(self.client, run_id, run_key, wanted.get(PARENT, ""), self._clock, self._config, hold, done)
+            try:
+                if environment and done is None:
+                    handle.log_dict(_environment(), _ENVIRONMENT_FILE)
+                yield handle
+                if done is None:
+                    hold.check()
+                    self.client.set_terminated(run_id, "FINISHED")
+            except BaseException as error:
+                if done is None:
+                    self._end(handle, "FAILED" if isinstance(error, Exception) else "KILLED", error)
+                self._settle(above, family, quiet=True)
+                raise
+            self._settle(above, family)
 
     def finished(self, run_key: str, *, experiment: str, inputs_hash: str) -> RunRecord | None:
         """The record of a run that finished with the same inputs, marked as reused; None if there is none."""
-        found = self._current(run_key, experiment)
-        if found is None or found.info.status != "FINISHED" or found.data.tags.get(INPUTS_HASH) != inputs_hash:
-            return None
-        names = {item.path for item in self.client.list_artifacts(found.info.run_id)}
-        if RECORD_FILE not in names:
-            return None
-        with tempfile.TemporaryDirectory() as folder:
-            path = self.client.download_artifacts(found.info.run_id, RECORD_FILE, folder)
-            body = json.loads(Path(path).read_text(encoding="utf-8"))
-        return from_dict(RunRecord, body | {"reused": True})
+        found = self._current(run_key, self._experiment_id(experiment))
+        return None if found is None else self._record_of(found, inputs_hash)
 
-    def _find_or_create(self, run_key: str, experiment: str, inputs_hash: str, tags: dict[str, str]) -> str:
-        from mlflow.entities import RunTag
+    def _record_of(self, found: MlflowRun, inputs_hash: str) -> RunRecord | None:
+        if found.info.status != "FINISHED" or found.data.tags.get(INPUTS_HASH) != inputs_hash:
+            return None
+        return kept_record(self.client, found.info.run_id)
 
-        old = self._current(run_key, experiment)
+    def _find_or_create(
+        self, run_key: str, number: str, inputs_hash: str, tags: dict[str, str], name: str, *, reuse: bool
+    ) -> tuple[MlflowRun, RunRecord | None]:
+        old = self._current(run_key, number)
         if old is not None and old.data.tags.get(INPUTS_HASH, "") == inputs_hash:
-            self._reopen(old, tags)
-            return str(old.info.run_id)
-        created = self.client.create_run(self._experiment_id(experiment), tags=tags, run_name=run_key)
+            done = self._record_of(old, inputs_hash) if reuse else None
+            if done is None:
+                self._reopen(old, tags)
+            return old, done
+        created = self.client.create_run(number, tags=tags, run_name=name or run_key)
         if old is not None:
             if old.info.status == "RUNNING":  # its process was killed before it could say so
                 self.client.set_terminated(old.info.run_id, "KILLED")
-            self.client.log_batch(old.info.run_id, tags=[RunTag(SUPERSEDED_BY, created.info.run_id)])
+            self.client.set_tag(old.info.run_id, SUPERSEDED_BY, created.info.run_id)
             _logger.info(
                 "inputs of %s have changed: a new run supersedes the old one  %s",
                 run_key,
                 log.facts(new=created.info.run_id, old=old.info.run_id),
             )
-        return str(created.info.run_id)
+        return created, None
 
     def _reopen(self, found: MlflowRun, tags: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag
 
         run_id = found.info.run_id
-        self.client.update_run(run_id, status="RUNNING")
+        if found.info.status != "RUNNING":
+            self.client.update_run(run_id, status="RUNNING")
         if ERROR in found.data.tags:
             self.client.delete_tag(run_id, ERROR)
-        changed = {key: value for key, value in tags.items() if found.data.tags.get(key) != value}
-        self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in changed.items()])
+        if changed := {key: value for key, value in tags.items() if found.data.tags.get(key) != value}:
+            self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in changed.items()])
 
-    def _current(self, run_key: str, experiment: str) -> MlflowRun | None:
+    def _current(self, run_key: str, number: str) -> MlflowRun | None:
         """The newest run of a key that is not superseded."""
         found = self.client.search_runs(
-            [self._experiment_id(experiment)],
+            [number],
             filter_string=f"tags.`{RUN_KEY}` = '{_quoted(run_key)}'",
             order_by=["attributes.start_time DESC"],
         )
         return next((run for run in found if SUPERSEDED_BY not in run.data.tags), None)
 
-    def _parent_id(self, run_key: str, experiment: str) -> str:
-        parent = self._current(run_key, experiment)
+    def _parent(self, parent: Parent | str, number: str) -> MlflowRun:
+        if isinstance(parent, Parent):
+            commit = {"mlflow.source.git.commit": self._code_version}
+            own = {RUN_KEY: parent.run_key, INPUTS_HASH: parent.inputs_hash, IS_PARENT: "true"} | commit
+            tags = own | dict(parent.tags)
+            return self._find_or_create(parent.run_key, number, parent.inputs_hash, tags, parent.name, reuse=False)[0]
+        found = self._current(parent, number)
+        if found is None:
+            raise TrainingError(f"There is no run of {parent!r} to be the parent.", hint="Run its first step first.")
+        self._reopen(found, {})
+        return found
+
+    def _settle(self, parent: MlflowRun | None, run_key: str, *, quiet: bool = False) -> None:
+        """Let the parent follow its children; `quiet`: another error is on its way, which is the one to be seen."""
         if parent is None:
-            raise TrainingError(
-                f"{experiment}: there is no run of {run_key!r} to be the parent.",
-                hint="Make the training set first: it opens the parent run.",
-            )
-        return str(parent.info.run_id)
+            return
+        try:
+            with self._guard(f"mlflow/{run_key}"):
+                lifecycle.settle(self.client, parent)
+        except Exception as second:
+            if not quiet:
+                raise
+            _logger.warning("the run of %s could not follow its children: %s", run_key, second)
 
     def _experiment_id(self, name: str) -> str:
         from mlflow.exceptions import MlflowException
@@ -194,15 +245,34 @@ class ExperimentTracker:
             )
         return str(found.experiment_id)
 
-    def _end(self, run_id: str, status: RunStatus, error: BaseException) -> None:
-        from mlflow.entities import RunTag
-
+    def _end(self, handle: Run, status: RunStatus, error: BaseException) -> None:
+        """Write down how a run ended, unless it has become somebody else's."""
+        try:
+            handle.check()
+        except LeaseError as lost:
+            _logger.warning("the run of %s is left to who has taken over: %s", handle.run_key, lost)
+            return
+        except LedgerError:
+            pass  # whether it was taken over cannot be told; a successor writes its own end over this one
         words = f"{type(error).__name__}: {error}"[:TAG_LENGTH]
         try:
-            self.client.log_batch(run_id, tags=[RunTag(ERROR, words)])
-            self.client.set_terminated(run_id, status)
+            self.client.set_tag(handle.run_id, ERROR, words)
+            self.client.set_terminated(handle.run_id, status)
         except Exception as second:  # noqa: BLE001 - the first error is what the caller must see
-            _logger.warning("run %s could not be ended as %s: %s", run_id, status, second)
+            _logger.warning("run %s could not be ended as %s: %s", handle.run_id, status, second)
+
+
+@contextmanager
+def _translated(run_key: str) -> Iterator[None]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        raise StorageError(
+            f"MLflow refused to log to the run of {run_key}: {error}.",
+            hint="Free space, mend permissions or start the server, then run the step again: it reopens the run.",
+        ) from error
 
 
 @cache

@@ -32,14 +32,17 @@ class Database:
         url: SQLAlchemy URL; `postgresql://` uses psycopg 3.
         tables: the tables this user of the database needs.
         statements: by dialect, DDL run once after the tables were made.
+        durable: whether what was committed must outlive a power cut. Where not, SQLite does not wait for the disk.
 
     Raises:
         LedgerError: `url` is not one, or names a driver that is not installed.
     """
 
-    def __init__(self, url: str, tables: tuple[sa.Table, ...], statements: dict[str, tuple[str, ...]]) -> None:
+    def __init__(
+        self, url: str, tables: tuple[sa.Table, ...], statements: dict[str, tuple[str, ...]], *, durable: bool = True
+    ) -> None:
         try:
-            self.engine = _engine(url)
+            self.engine = _engine(url, durable=durable)
         except (sa.exc.ArgumentError, ImportError) as error:
             raise LedgerError(
                 f"The ledger's URL cannot be used: {error}.",
@@ -118,7 +121,7 @@ class Database:
             ) from error
 
 
-def _engine(url: str) -> sa.Engine:
+def _engine(url: str, *, durable: bool) -> sa.Engine:
     parsed = sa.make_url(url)
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")
@@ -128,6 +131,8 @@ def _engine(url: str) -> sa.Engine:
         raise sa.exc.ArgumentError(f"{url!r} is a database in memory, which every connection would see empty")
     engine = sa.create_engine(parsed, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
     sa.event.listen(engine, "connect", _on_connect)
+    if not durable:
+        sa.event.listen(engine, "connect", _do_not_wait_for_the_disk)
     sa.event.listen(engine, "begin", _on_begin)
     return engine
 
@@ -136,6 +141,10 @@ def _on_connect(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # the driver's own BEGIN comes too late; `_on_begin` says it
     with contextlib.suppress(sqlite3.OperationalError):  # another process is just doing it, or the file is read-only
         connection.execute("PRAGMA journal_mode=WAL")
+
+
+def _do_not_wait_for_the_disk(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def _on_begin(connection: sa.Connection) -> None:

@@ -1,8 +1,8 @@
 """Leases: who may do, for a while, what must not be done twice at once.
 
 A lease has a name, a holder, an end and a token that grows by one at each acquisition. Taking it is one conditional
-UPDATE, so of any number of takers exactly one succeeds. A holder that was killed loses it when it runs out; one that
-was only slow finds out by `check`, because the token has moved on.
+UPDATE, so of any number of takers exactly one succeeds. A holder that was killed loses it when it runs out, or at once
+to a taker that supersedes it; one that was only slow finds out by `check`, because the token has moved on.
 
 One rule: call `check` right before the step that cannot be undone.
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,6 +28,7 @@ from mlops.errors import LeaseError
 from mlops.governance.database import Database
 
 POLL_SECONDS = 0.2
+Supersedes = Callable[[str], bool]  # by the holder's words
 
 _METADATA = sa.MetaData()
 _LEASES = sa.Table(
@@ -61,12 +62,19 @@ class Leases:
     """
 
     def __init__(self, url: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._database = Database(url, (_LEASES,), {})
+        self._database = Database(url, (_LEASES,), {}, durable=False)  # who held one is gone after a power cut, too
         self._sleep = sleep
 
     @contextlib.contextmanager
     def hold(
-        self, name: str, holder: str, ttl_seconds: float, *, now: datetime, wait_seconds: float = 0.0
+        self,
+        name: str,
+        holder: str,
+        ttl_seconds: float,
+        *,
+        now: datetime,
+        wait_seconds: float = 0.0,
+        supersedes: Supersedes | None = None,
     ) -> Iterator[Lease]:
         """Hold a lease for the length of a `with` block.
 
@@ -76,16 +84,47 @@ class Leases:
             ttl_seconds: how long it is good for, > 0 [s].
             now: the time, with a time zone.
             wait_seconds: how long to wait for somebody else [s].
+            supersedes: whether the present holder, in these words, may be taken over from without waiting.
 
         Raises:
             LeaseError: somebody else holds it, and still did after the wait.
             LedgerError: the database refused.
         """
-        lease = self._acquire(name, holder, ttl_seconds, now, wait_seconds)
+        lease = self.acquire(name, holder, ttl_seconds, now=now, wait_seconds=wait_seconds, supersedes=supersedes)
         try:
             yield lease
         finally:
             self.release(lease)
+
+    def renew(self, lease: Lease, ttl_seconds: float, *, now: datetime) -> Lease:
+        """Prolong a lease; one that ran out, too, as long as nobody else has taken it.
+
+        Raises:
+            LeaseError: it was given back, or somebody else took it over.
+            LedgerError: the database refused; the lease is as good as it was.
+        """
+        expires_at = now + timedelta(seconds=ttl_seconds)
+        with self._database.writing() as connection:
+            renewed = connection.execute(
+                sa.update(_LEASES)
+                .where(_LEASES.c.name == lease.name, _LEASES.c.token == lease.token, _LEASES.c.holder != "")
+                .values(expires_us=_microseconds(expires_at))
+            ).rowcount
+        if not renewed:
+            raise self._lost(lease)
+        return replace(lease, expires_at=expires_at)
+
+    def living(self, prefix: str, *, now: datetime) -> dict[str, str]:
+        """The leases that are held now and whose names begin with `prefix`: holder by name."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                sa.select(_LEASES.c.name, _LEASES.c.holder).where(
+                    _LEASES.c.name.startswith(prefix, autoescape=True),
+                    _LEASES.c.holder != "",
+                    _LEASES.c.expires_us > _microseconds(now),
+                )
+            ).all()
+        return {row.name: row.holder for row in rows}
 
     def check(self, lease: Lease, *, now: datetime) -> None:
         """Make sure that a lease still is what it was.
@@ -93,14 +132,9 @@ class Leases:
         Raises:
             LeaseError: it ran out, was given back, or somebody else took it over.
         """
-        with self._database.reading() as connection:
-            row = connection.execute(sa.select(_LEASES).where(_LEASES.c.name == lease.name)).one_or_none()
+        row = self._row(lease.name)
         if row is None or row.token != lease.token or not row.holder:
-            taker = f"{row.holder} (token {row.token})" if row is not None and row.holder else "nobody"
-            raise LeaseError(
-                f"{lease.holder} no longer holds {lease.name!r} (token {lease.token}): {taker} does.",
-                hint="Nothing more was done. Run the step again.",
-            )
+            raise self._lost(lease, row)
         if row.expires_us <= _microseconds(now):
             raise LeaseError(
                 f"The lease {lease.name!r} of {lease.holder} ran out at {lease.expires_at.isoformat()}.",
@@ -125,7 +159,17 @@ class Leases:
             )
         return bool(given)
 
-    def _acquire(self, name: str, holder: str, ttl_seconds: float, now: datetime, wait_seconds: float) -> Lease:
+    def acquire(
+        self,
+        name: str,
+        holder: str,
+        ttl_seconds: float,
+        *,
+        now: datetime,
+        wait_seconds: float = 0.0,
+        supersedes: Supersedes | None = None,
+    ) -> Lease:
+        """Take a lease, to be given back by `release`; arguments and errors as for `hold`."""
         if ttl_seconds <= 0 or not holder:
             raise LeaseError(
                 f"A lease needs a holder and a time to live above 0 s, given {holder!r} and {ttl_seconds:g} s."
@@ -133,7 +177,7 @@ class Leases:
         waited = 0.0
         while True:
             moment = now + timedelta(seconds=waited)
-            lease = self._try(name, holder, moment, moment + timedelta(seconds=ttl_seconds))
+            lease = self._try(name, holder, moment, moment + timedelta(seconds=ttl_seconds), supersedes)
             if lease is not None:
                 return lease
             if waited >= wait_seconds:
@@ -142,7 +186,12 @@ class Leases:
             self._sleep(pause)
             waited += pause
 
-    def _try(self, name: str, holder: str, now: datetime, expires_at: datetime) -> Lease | None:
+    def _try(
+        self, name: str, holder: str, now: datetime, expires_at: datetime, supersedes: Supersedes | None
+    ) -> Lease | None:
+        free = sa.or_(_LEASES.c.holder == "", _LEASES.c.expires_us <= _microseconds(now))
+        if supersedes is not None and (row := self._row(name)) is not None and row.holder and supersedes(row.holder):
+            free = sa.or_(free, _LEASES.c.token == row.token)
         with self._database.writing() as connection:
             insert: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
             connection.execute(
@@ -150,16 +199,25 @@ class Leases:
             )
             taken = connection.execute(
                 sa.update(_LEASES)
-                .where(
-                    _LEASES.c.name == name,
-                    sa.or_(_LEASES.c.holder == "", _LEASES.c.expires_us <= _microseconds(now)),
-                )
+                .where(_LEASES.c.name == name, free)
                 .values(holder=holder, token=_LEASES.c.token + 1, expires_us=_microseconds(expires_at))
             ).rowcount
             if not taken:
                 return None
             token = connection.execute(sa.select(_LEASES.c.token).where(_LEASES.c.name == name)).scalar_one()
         return Lease(name, holder, int(token), expires_at)
+
+    def _row(self, name: str) -> Any:
+        with self._database.reading() as connection:
+            return connection.execute(sa.select(_LEASES).where(_LEASES.c.name == name)).one_or_none()
+
+    def _lost(self, lease: Lease, row: Any = None) -> LeaseError:
+        row = row or self._row(lease.name)
+        taker = f"{row.holder} (token {row.token})" if row is not None and row.holder else "nobody"
+        return LeaseError(
+            f"{lease.holder} no longer holds {lease.name!r} (token {lease.token}): {taker} does.",
+            hint="Nothing more was done. Run the step again.",
+        )
 
     def _refusal(self, name: str, holder: str, waited: float) -> LeaseError:
         with self._database.reading() as connection:

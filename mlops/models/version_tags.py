@@ -62,5 +62,6 @@ def record_of(found: Any, *, reused: bool = False) -> ModelVersion:
         training_set_uri=tags.get("training_set_uri", ""),
         metrics=json.loads(tags.get("metrics", "{}")),
         signed_by=tags.get("signed_by", ""),
+        started_by=found.tags.get("started_by", ""),
         reused=reused,
     )

@@ -13,6 +13,7 @@ from datetime import date
 from typing import Any
 
 from mlops import log
+from mlops.pipelines import lifecycle
 from mlops.records import RunRecord, StepReport, TrainingSet, from_dict, to_dict
 from mlops.services import Services
 from mlops.spec import ModelSpec
@@ -33,7 +34,7 @@ def execute(step: str, services: Services, spec: ModelSpec, day: date, **options
         options: what the step's `run` takes beside these.
     """
     run: Callable[..., StepReport] = importlib.import_module(f"mlops.pipelines.{step}").run
-    return _timed(lambda: run(services, spec, day, **options))
+    return lifecycle.tracked(services, spec, step, day, lambda: _timed(lambda: run(services, spec, day, **options)))
 
 
 def ingest(model: str, day: str) -> dict[str, Any]:
@@ -46,8 +47,8 @@ def build_features(model: str, day: str) -> dict[str, Any]:
     return _step("features", model, day)
 
 
-def prepare(model: str, day: str, reason: str = "schedule") -> dict[str, Any]:
-    """First part of training: the training set.
+def prepare(model: str, day: str, reason: str = "schedule", started_by: str = "") -> dict[str, Any]:
+    """First part of training: the training set. `started_by` is who started it, by default the actor.
 
     Returns:
         `report` (a StepReport), `training_set` (a TrainingSet or None) and `candidates` (indexes to map `fit` over).
@@ -57,7 +58,9 @@ def prepare(model: str, day: str, reason: str = "schedule") -> dict[str, Any]:
     services = Services.open()
     spec = services.spec(model)
     made: list[TrainingSet] = []
-    answer = _timed(lambda: training.prepare_report(services, spec, date.fromisoformat(day), reason, made.append))
+    answer = _timed(
+        lambda: training.prepare_report(services, spec, date.fromisoformat(day), reason, made.append, started_by)
+    )
     indexes = list(range(len(spec.candidates))) if made else []
     return {
         "report": to_dict(answer),

@@ -8,10 +8,13 @@ Three parts, so that candidates can be fitted in parallel: `prepare` → `fit` (
 
 from __future__ import annotations
 
+import hashlib
+import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -24,13 +27,19 @@ from mlops.models.scoring import Scorer
 from mlops.pipelines import signing
 from mlops.pipelines import training_set as sets
 from mlops.pipelines.evaluation import measure, sampled, with_threshold
+from mlops.pipelines.lifecycle import describe, task_run
 from mlops.pipelines.night import inputs_hash, report
 from mlops.records import RunRecord, StepReport, TrainingSet
 from mlops.services import Services
 from mlops.spec import CandidateSpec, ModelSpec
 
+if TYPE_CHECKING:
+    from mlops.experiments.run import Run
 
-def run(services: Services, spec: ModelSpec, day: date, reason: str = "schedule") -> StepReport:
+SPEC_FILE = "spec.json"  # of a candidate's run: what it was asked for, to be made again by
+
+
+def run(services: Services, spec: ModelSpec, day: date, reason: str = "schedule", started_by: str = "") -> StepReport:
     """Train for the night of `day`, all candidates one after the other.
 
     Returns:
@@ -40,7 +49,7 @@ def run(services: Services, spec: ModelSpec, day: date, reason: str = "schedule"
         NoDataError, TrainingError: there is too little to learn from, or no candidate could be fitted.
     """
     made: list[TrainingSet] = []
-    answer = prepare_report(services, spec, day, reason, made.append)
+    answer = prepare_report(services, spec, day, reason, made.append, started_by)
     if not made:
         return answer
     runs = [fit(services, spec, made[0], index) for index in range(len(spec.candidates))]
@@ -48,14 +57,47 @@ def run(services: Services, spec: ModelSpec, day: date, reason: str = "schedule"
 
 
 def prepare_report(
-    services: Services, spec: ModelSpec, day: date, reason: str, made: Callable[[TrainingSet], None]
+    services: Services,
+    spec: ModelSpec,
+    day: date,
+    reason: str,
+    made: Callable[[TrainingSet], None],
+    started_by: str = "",
 ) -> StepReport:
-    """Make the training set and hand it to `made`; the report says what it holds, or why there is none."""
+    """Make the training set and hand it to `made`; the report says what it holds, or why there is none.
+
+    Args:
+        services: the adapters.
+        spec: the model.
+        day: the date.
+        reason: why this training was started.
+        made: takes the training set.
+        started_by: who started it; default: the actor.
+    """
+    with task_run(services, spec, "training", day, "prepare", asked=_asked(spec, reason)) as run:
+        started = time.perf_counter()
+        answer = _prepared(services, spec, day, reason, made, started_by or services.actor, run)
+        describe(run, replace(answer, seconds=round(time.perf_counter() - started, 3)))
+    return answer
+
+
+def _prepared(
+    services: Services,
+    spec: ModelSpec,
+    day: date,
+    reason: str,
+    made: Callable[[TrainingSet], None],
+    started_by: str,
+    run: Run,
+) -> StepReport:
     if day not in partitions.delivered_days(services.storage, spec.dataset):
         held = partitions.quarantined(services.storage, spec.dataset, day)
         why = "is in quarantine" if held else "has not been validated"
         return report("training", spec, day, "nothing_to_do", f"The delivery of {day} {why}; the champion stays.")
-    training_set = prepare(services, spec, day, reason)
+    training_set = sets.make(services, spec, day, reason, started_by)
+    run.describe({"reason": reason, "started_by": started_by, "fingerprint": training_set.fingerprint})
+    run.log_dataset(training_set.uri, training_set.fingerprint, training_set.rows)
+    run.check()
     made(training_set)
     words = (
         f"{training_set.rows:,} rows of {training_set.entities:,} entities, {training_set.window_start:%Y-%m-%d %H:%M} "
@@ -63,25 +105,6 @@ def prepare_report(
         f"{training_set.holdout_rows:,} to judge ({training_set.positives:,} positive)."
     )
     return report("training", spec, day, "done", words, training_set)
-
-
-def prepare(services: Services, spec: ModelSpec, day: date, reason: str = "schedule") -> TrainingSet:
-    """Make and keep the training set of a night, and open the parent run of its candidates."""
-    training_set = sets.make(services, spec, day, reason)
-    with services.tracker.run(
-        training_set.run_key,
-        experiment=spec.name,
-        inputs_hash=_hash(services, spec, training_set, "*"),
-        tags=_tags(spec),
-    ) as parent:
-        parent.log_params(
-            {"reason": reason, "window_start": training_set.window_start, "window_end": training_set.window_end}
-        )
-        parent.log_dataset(training_set.uri, training_set.fingerprint, training_set.rows)
-        parent.log_metrics(
-            {"rows": training_set.rows, "fit_rows": training_set.fit_rows, "positives": training_set.positives}
-        )
-    return training_set
 
 
 def fit(services: Services, spec: ModelSpec, training_set: TrainingSet, index: int) -> RunRecord:
@@ -98,18 +121,21 @@ def fit(services: Services, spec: ModelSpec, training_set: TrainingSet, index: i
     """
     started = time.perf_counter()
     candidate = spec.candidates[index]
-    key = f"{training_set.run_key}/{candidate.label}"
-    wanted = _hash(services, spec, training_set, candidate.label)
-    if done := services.tracker.finished(key, experiment=spec.name, inputs_hash=wanted):
-        return done
-    tables = sets.read(services, training_set)
-    with services.tracker.run(
-        key,
-        experiment=spec.name,
-        parent=training_set.run_key,
-        inputs_hash=wanted,
-        tags=_tags(spec) | {"candidate": candidate.label},
+    with task_run(
+        services,
+        spec,
+        "training",
+        training_set.date,
+        candidate.label,
+        asked=_asked(spec, training_set.reason),
+        inputs_hash=_hash(services, spec, training_set, candidate.label),
+        tags=facts(services, spec, training_set) | {"candidate": candidate.label},
+        reuse=True,
+        environment=True,
     ) as run:
+        if run.done is not None:
+            return run.done
+        tables = sets.read(services, training_set)
         run.log_params(
             {
                 "algorithm": candidate.algorithm,
@@ -119,7 +145,8 @@ def fit(services: Services, spec: ModelSpec, training_set: TrainingSet, index: i
             }
         )
         run.log_dataset(training_set.uri, training_set.fingerprint, training_set.rows)
-        scorer, found, seconds = _fitted(spec, candidate, training_set, tables)
+        run.log_dict(spec.model_dump(mode="json"), SPEC_FILE)
+        scorer, found, seconds = fitted(spec, candidate, training_set, tables)
         run.log_metrics(found | {"fit_seconds": seconds})
         example = tables.part("holdout")[[spec.entity, *training_set.features]].head(5)
         model_uri, digest = run.log_scorer(scorer, example)
@@ -140,6 +167,18 @@ def select(services: Services, spec: ModelSpec, training_set: TrainingSet, runs:
     Raises:
         TrainingError: no candidate finished, or none has a metric to be chosen by.
     """
+    with task_run(
+        services, spec, "training", training_set.date, "select", asked=_asked(spec, training_set.reason)
+    ) as run:
+        started = time.perf_counter()
+        answer = _selected(services, spec, training_set, runs, run)
+        describe(run, replace(answer, seconds=round(time.perf_counter() - started, 3)))
+    return answer
+
+
+def _selected(
+    services: Services, spec: ModelSpec, training_set: TrainingSet, runs: Sequence[RunRecord], run: Run
+) -> StepReport:
     finished = [run for run in runs if run.status == "FINISHED"]
     if not finished:
         raise TrainingError(
@@ -148,28 +187,27 @@ def select(services: Services, spec: ModelSpec, training_set: TrainingSet, runs:
     name = _deciding_metric(spec, finished)
     sign = 1 if metrics.higher_is_better(name.split("_", 1)[1]) else -1
     best = max(finished, key=lambda run: sign * run.metrics[name])
+    run.check()
     version = services.registry.register(
         spec.name,
         run=best,
         inputs_hash=_hash(services, spec, training_set, best.candidate),
         training_set_uri=training_set.uri,
-        tags={"training_date": training_set.date.isoformat(), "reason": training_set.reason},
+        tags=facts(services, spec, training_set)
+        | {"training_date": training_set.date.isoformat(), "reason": training_set.reason},
     )
     if not version.signed_by:  # registered before versions were signed, or its process was killed on the way
         signing.sign(services, spec.name, version.version)
         version = replace(services.registry.get(spec.name, version.version), reused=version.reused)
     signing.record_registration(services, version, training_set.fingerprint)
-    with services.tracker.run(
-        training_set.run_key, experiment=spec.name, inputs_hash=_hash(services, spec, training_set, "*")
-    ) as parent:
-        parent.log_metrics({f"best_{name}": best.metrics[name], "version": version.version})
+    run.describe({"mlops.candidate": best.candidate}, {f"best_{name}": best.metrics[name]})
     table = ", ".join(f"{run.candidate} {run.metrics[name]:.3f}" for run in finished)
     how = "is reused: nothing it learns from has changed" if version.reused else "is new"
     reason = f"Version {version.version} ({best.candidate}) {how}; {name}: {table}."
     return report("training", spec, training_set.date, "done", reason, version)
 
 
-def _fitted(
+def fitted(
     spec: ModelSpec, candidate: CandidateSpec, training_set: TrainingSet, tables: sets.Tables
 ) -> tuple[Scorer, dict[str, float], float]:
     """The scorer with its threshold, its metrics by part (`cv_…`, `calibration_…`, `holdout_…`), and seconds in fit."""
@@ -226,5 +264,25 @@ def _hash(services: Services, spec: ModelSpec, training_set: TrainingSet, candid
     return inputs_hash(spec, training_set.fingerprint, services.code_version, candidate)
 
 
-def _tags(spec: ModelSpec) -> dict[str, str]:
-    return {"model": spec.name, "task": spec.task, "owner": spec.owner, "spec_hash": spec.training_hash}
+def _asked(spec: ModelSpec, reason: str) -> str:
+    """What sets this training apart from another one of the same date: how time is cut."""
+    return sets.split_of(spec, reason).model_dump_json()
+
+
+def facts(services: Services, spec: ModelSpec, training_set: TrainingSet) -> dict[str, str]:
+    """What a version must know to be made again: data, code, spec, lock, seed, Python; and who started it."""
+    return {
+        "fingerprint": training_set.fingerprint,
+        "code_version": services.code_version,
+        "spec_hash": spec.training_hash,
+        "lock_hash": lock_hash(services),
+        "seed": str(spec.seed),
+        "python": platform.python_version(),
+        "started_by": training_set.started_by,
+    }
+
+
+def lock_hash(services: Services) -> str:
+    """sha256 of requirements.txt, the versions of all packages; "unknown" where there is none."""
+    path = services.config.home / "requirements.txt"
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "unknown"

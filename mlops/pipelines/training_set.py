@@ -78,7 +78,7 @@ def split_of(spec: ModelSpec, reason: str) -> SplitSpec:
     return (spec.drift.retrain_split or spec.split) if reason == "drift" else spec.split
 
 
-def make(services: Services, spec: ModelSpec, day: date, reason: str) -> TrainingSet:
+def make(services: Services, spec: ModelSpec, day: date, reason: str, started_by: str = "") -> TrainingSet:
     """Build, check and keep the training set of a night.
 
     Raises:
@@ -96,6 +96,7 @@ def make(services: Services, spec: ModelSpec, day: date, reason: str) -> Trainin
     _check(table, features, spec, window)
     injected = _injected(services, spec, raw[~late], table)
     record = _record(spec, window, features, table, dropped=int(late.sum()))
+    record = replace(record, started_by=started_by)
     return _keep(services, spec, record, table, injected)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,9 +14,9 @@ import pandas as pd
 import pytest
 
 from mlops.config import MLOpsConfig
-from mlops.errors import StorageError, TrainingError
-from mlops.experiments.run import RUN_KEY, Run
-from mlops.experiments.tracking import ERROR, INPUTS_HASH, SUPERSEDED_BY, ExperimentTracker
+from mlops.errors import LeaseError, StorageError, TrainingError
+from mlops.experiments.run import ERROR, INPUTS_HASH, RUN_KEY, SUPERSEDED_BY, Run
+from mlops.experiments.tracking import ExperimentTracker, Parent
 from mlops.mlflow_store import digest_of, file_digests
 from mlops.models import catalogue
 from mlops.models.scoring import Scorer
@@ -197,7 +198,7 @@ def _record_and_fail(run: Run) -> None:
 def test_candidates_are_children_of_the_run_of_their_night(tracker: ExperimentTracker, experiment: str) -> None:
     """A child names its parent's run; a parent that is not there is an error that says what to do."""
     with (
-        pytest.raises(TrainingError, match=r"no run of 'night'.*training set first"),
+        pytest.raises(TrainingError, match=r"no run of 'night'.*first step first"),
         tracker.run(KEY, experiment=experiment, parent="night"),
     ):
         pass
@@ -207,6 +208,87 @@ def test_candidates_are_children_of_the_run_of_their_night(tracker: ExperimentTr
         record = child.record(candidate="ecod", algorithm="ecod")
     assert record.parent_run_id == parent.run_id
     assert tracker.client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == parent.run_id
+
+
+NIGHT = Parent("fleet/training/2026-03-01", "2026-03-01 training", "asked")
+
+
+def status(tracker: ExperimentTracker, run_id: str) -> str:
+    """The status that MLflow shows."""
+    return str(tracker.client.get_run(run_id).info.status)
+
+
+def test_a_parent_follows_its_children(tracker: ExperimentTracker, experiment: str) -> None:
+    """RUNNING while one of them is; FAILED with the reason after one failed; FINISHED once its retry has succeeded."""
+    with tracker.run("n/a", experiment=experiment, parent=NIGHT) as first:
+        above = first.parent_run_id
+        assert status(tracker, above) == "RUNNING"
+        with pytest.raises(RuntimeError), tracker.run("n/b", experiment=experiment, parent=NIGHT, name="b") as second:
+            raise RuntimeError("no memory")
+        assert status(tracker, above) == "RUNNING"
+    found = tracker.client.get_run(above)
+    assert (found.info.status, found.info.run_name) == ("FAILED", "2026-03-01 training")
+    assert found.data.tags[ERROR] == "b: RuntimeError: no memory"
+    with tracker.run("n/b", experiment=experiment, parent=NIGHT) as retry:
+        assert status(tracker, above) == "RUNNING"
+    assert (retry.run_id, retry.parent_run_id) == (second.run_id, above)
+    assert status(tracker, above) == "FINISHED"
+    assert ERROR not in tracker.client.get_run(above).data.tags
+    assert len(run_ids(tracker, experiment)) == 3
+
+
+def test_another_question_gets_another_parent(tracker: ExperimentTracker, experiment: str) -> None:
+    """A night asked for with another spec has a parent of its own, and the old one says that it is superseded."""
+    with tracker.run("n/a", experiment=experiment, parent=NIGHT) as first:
+        pass
+    other = replace(NIGHT, inputs_hash="asked otherwise")
+    with tracker.run("n/a", experiment=experiment, parent=other) as second:
+        pass
+    assert tracker.client.get_run(first.parent_run_id).data.tags[SUPERSEDED_BY] == second.parent_run_id
+
+
+class Lost:
+    """A hold that a later attempt has taken over."""
+
+    def check(self) -> None:
+        """It is no longer ours."""
+        raise LeaseError("taken over")
+
+
+def test_who_was_taken_over_writes_no_end(config: MLOpsConfig, experiment: str) -> None:
+    """An orphan that comes to its end, well or not, leaves the run to its successor and is told so."""
+    tracker = ExperimentTracker(config, keeper=lambda _name: nullcontext(Lost()))
+    with pytest.raises(LeaseError, match="taken over"), tracker.run(KEY, experiment=experiment) as well:
+        pass
+    assert status(tracker, well.run_id) == "RUNNING"
+    with pytest.raises(RuntimeError), tracker.run(KEY, experiment=experiment) as badly:
+        raise RuntimeError("at the end of its way")
+    assert status(tracker, badly.run_id) == "RUNNING"
+
+
+def test_who_was_taken_over_logs_no_model(
+    config: MLOpsConfig, experiment: str, scorer: Scorer, rows: pd.DataFrame
+) -> None:
+    """An orphan neither adds a model nor takes away that of its successor."""
+    ours = ExperimentTracker(config)
+    with ours.run(KEY, experiment=experiment) as successor:
+        uri, _ = successor.log_scorer(scorer, rows.head(5))
+    tracker = ExperimentTracker(config, keeper=lambda _name: nullcontext(Lost()))
+    with pytest.raises(LeaseError), tracker.run(KEY, experiment=experiment) as orphan:
+        orphan.log_scorer(scorer, rows.head(5))
+    number = ours.client.get_experiment_by_name(experiment).experiment_id
+    assert [m.model_id for m in ours.client.search_logged_models([number])] == [uri.removeprefix("models:/")]
+
+
+def test_what_has_finished_is_not_opened_again(tracker: ExperimentTracker, experiment: str) -> None:
+    """With `reuse` a finished run hands out its record and stays as it is, seen from inside the lease."""
+    for expected in (None, "ecod"):
+        with tracker.run(KEY, experiment=experiment, inputs_hash="h", reuse=True) as run:
+            assert (run.done.candidate if run.done else None) == expected
+            if run.done is None:
+                run.record(candidate="ecod", algorithm="ecod")
+            else:
+                assert status(tracker, run.run_id) == "FINISHED"
 
 
 def test_everything_about_a_run_is_written_down(tracker: ExperimentTracker, experiment: str, tmp_path: Path) -> None:
