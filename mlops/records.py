@@ -240,6 +240,7 @@ class Incident:
     consequence: str  # what it means, and what goes on working
     action: str  # what to do
     evidence_uri: str = ""
+    resolved_at: dt.datetime | None = None  # since when it is over; None while it is open
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,9 +43,12 @@ def settle(client: MlflowClient, parent: MlflowRun) -> RunStatus:
         parent: its id and experiment count; reopening has removed its last error.
 
     Returns:
-        The status it has now.
+        The status it has now; KILLED if it has no children, because whoever made it was killed then.
     """
     children = children_of(client, parent)
+    if not children:
+        client.set_terminated(parent.info.run_id, "KILLED")
+        return "KILLED"
     if any(child.info.status in ("RUNNING", "SCHEDULED") for child in children):
         return "RUNNING"
     failed = [child for child in children if child.info.status in ("FAILED", "KILLED")]

@@ -156,6 +156,13 @@ class ExperimentTracker:
         found = self._current(run_key, self._experiment_id(experiment))
         return None if found is None else self._record_of(found, inputs_hash)
 
+    def settle(self, run_id: str) -> str:
+        """Have a parent that was left RUNNING follow its children. Returns its run key; empty if one is at work."""
+        with _translated(run_id):
+            run_key = str(self.client.get_run(run_id).data.tags[RUN_KEY])
+            with self._guard(f"mlflow/{run_key}"):
+                return "" if lifecycle.settle(self.client, self.client.get_run(run_id)) == "RUNNING" else run_key
+
     def _record_of(self, found: MlflowRun, inputs_hash: str) -> RunRecord | None:
         if found.info.status != "FINISHED" or found.data.tags.get(INPUTS_HASH) != inputs_hash:
             return None
@@ -172,9 +179,7 @@ class ExperimentTracker:
             return old, done
         created = self.client.create_run(number, tags=tags, run_name=name or run_key)
         if old is not None:
-            if old.info.status == "RUNNING":  # its process was killed before it could say so
-                self.client.set_terminated(old.info.run_id, "KILLED")
-            self.client.set_tag(old.info.run_id, SUPERSEDED_BY, created.info.run_id)
+            self._supersede(old, created)
             _logger.info(
                 "inputs of %s have changed: a new run supersedes the old one  %s",
                 run_key,
@@ -200,7 +205,15 @@ class ExperimentTracker:
             filter_string=f"tags.`{RUN_KEY}` = '{_quoted(run_key)}'",
             order_by=["attributes.start_time DESC"],
         )
-        return next((run for run in found if SUPERSEDED_BY not in run.data.tags), None)
+        current = [run for run in found if SUPERSEDED_BY not in run.data.tags]
+        for old in current[1:]:  # whoever created the newest was killed before it could say so
+            self._supersede(old, current[0])
+        return current[0] if current else None
+
+    def _supersede(self, old: MlflowRun, new: MlflowRun) -> None:
+        if old.info.status == "RUNNING":  # its process was killed before it could say so
+            self.client.set_terminated(old.info.run_id, "KILLED")
+        self.client.set_tag(old.info.run_id, SUPERSEDED_BY, new.info.run_id)
 
     def _parent(self, parent: Parent | str, number: str) -> MlflowRun:
         if isinstance(parent, Parent):

@@ -12,6 +12,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 
 import fsspec
 
@@ -71,20 +73,37 @@ class Alerts:
             if name not in self._channels:
                 raise ConfigError(f"There is no alert channel {name!r}.", hint=did_you_mean(name, self._channels))
         uri = self._uri(incident)
-        new = not self._storage.exists(uri)
+        new = not self._storage.exists(uri) or self._storage.read_json(uri).get("resolved_at") is not None
         if new:
             for name in channels:
                 self._channels[name](incident, runbook)
         self._storage.write_json(uri, to_dict(incident))
         return new
 
+    def resolve(self, model: str, kind: str, *, at: datetime) -> int:
+        """Mark the open incidents of a kind as resolved: what they tell of is over. Raised again, one is told again.
+
+        Returns:
+            How many were open.
+
+        Raises:
+            StorageError: one could not be written.
+        """
+        still = [one for one in self._read(model, f"*-{_UNSAFE.sub('-', kind)}.json") if one.resolved_at is None]
+        for incident in still:
+            self._storage.write_json(self._uri(incident), to_dict(replace(incident, resolved_at=at)))
+            _log.info("Incident is over  %s", log.facts(incident=incident.key, date=incident.date))
+        return len(still)
+
     def list_incidents(self, model: str) -> list[Incident]:
         """The incidents of a model, oldest first."""
+        return sorted(self._read(model, "*.json"), key=lambda incident: (incident.date, incident.key))
+
+    def _read(self, model: str, names: str) -> list[Incident]:
         folder = self._storage.uri("incidents", model)
         fs, target = fsspec.core.url_to_fs(folder, **(self._storage.options if "://" in folder else {}))
         fs.invalidate_cache()
-        found = [from_dict(Incident, json.loads(fs.cat_file(path))) for path in fs.glob(f"{target.rstrip('/')}/*.json")]
-        return sorted(found, key=lambda incident: (incident.date, incident.key))
+        return [from_dict(Incident, json.loads(fs.cat_file(path))) for path in fs.glob(f"{target.rstrip('/')}/{names}")]
 
     def _uri(self, incident: Incident) -> str:
         name = _UNSAFE.sub("-", incident.key.removeprefix(f"{incident.model}/"))

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from mlops.pipelines.night import run_key
@@ -73,17 +76,38 @@ def task_run(
     common = {"model": spec.name, "task": spec.task, "owner": spec.owner, "step": step, "date": day.isoformat()}
     made_by = {f"mlops.{name}": value for name, value in services.attempt.tags().items()}
     above = Parent(key, f"{day} {step}", _ask(spec, services, asked), common | made_by)
-    with services.tracker.run(
-        f"{key}/{task}",
-        experiment=spec.name,
-        parent=above,
-        inputs_hash=inputs_hash,
-        tags=common | made_by | dict(tags or {}),
-        name=task,
-        reuse=reuse,
-        environment=environment,
-    ) as run:
+    with (
+        _ended_by_sigterm(),
+        services.tracker.run(
+            f"{key}/{task}",
+            experiment=spec.name,
+            parent=above,
+            inputs_hash=inputs_hash,
+            tags=common | made_by | dict(tags or {}),
+            name=task,
+            reuse=reuse,
+            environment=environment,
+        ) as run,
+    ):
         yield run
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Turn SIGTERM into `SystemExit`, so that a task marked as failed, or a pod that is evicted, ends its run."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def tracked(services: Services, spec: ModelSpec, step: str, day: date, work: Callable[[], StepReport]) -> StepReport:

@@ -25,6 +25,8 @@ def status_of(services: Services, spec: ModelSpec) -> dict[str, Any]:
         "versions": [f"{v.version} {v.stage} {v.candidate}" for v in versions[-5:]],
         "validated_deliveries": f"{days[0]} to {days[-1]}, {len(days)} days" if days else "none yet",
         "newest_predictions": predicted[-1] if predicted else None,
-        "incidents": [f"{i.date} {i.urgency} {i.kind}: {i.summary}" for i in incidents[-5:]],
+        "incidents": [
+            f"{i.date} {'resolved' if i.resolved_at else i.urgency} {i.kind}: {i.summary}" for i in incidents[-5:]
+        ],
         "ledger": "; ".join(services.ledger.verify()) or f"{len(services.ledger.entries())} entries, chain whole",
     }

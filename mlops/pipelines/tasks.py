@@ -13,6 +13,7 @@ from datetime import date
 from typing import Any
 
 from mlops import log
+from mlops.errors import LedgerError
 from mlops.pipelines import lifecycle
 from mlops.records import RunRecord, StepReport, TrainingSet, from_dict, to_dict
 from mlops.services import Services
@@ -107,6 +108,24 @@ def score(model: str, day: str) -> dict[str, Any]:
 def monitor(model: str, day: str) -> dict[str, Any]:
     """Monitoring of one date."""
     return _step("monitoring", model, day)
+
+
+def reap() -> dict[str, Any]:
+    """End what killed processes have left open, see `mlops.pipelines.reaper`."""
+    from mlops.pipelines import reaper
+
+    return dataclasses.asdict(reaper.reap(Services.open()))
+
+
+def verify_ledger() -> list[str]:
+    """Nothing, if the ledger's chain is whole.
+
+    Raises:
+        LedgerError: it is not; the message says which entries.
+    """
+    if problems := Services.open().ledger.verify():
+        raise LedgerError("; ".join(problems), hint="Nothing is trusted that stands behind it: see docs/runbook.md.")
+    return problems
 
 
 def _step(step: str, model: str, day: str) -> dict[str, Any]:

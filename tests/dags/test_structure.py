@@ -55,7 +55,7 @@ def announce_of(dag: Any, step: str) -> Any:
     return dag.task_dict["each_day.announce" if step in MANY_DAYS else "announce"]
 
 
-def test_the_repository_gives_seven_dags_for_each_of_its_specs(
+def test_the_repository_gives_seven_dags_for_each_of_its_specs_and_one_for_all(
     installation: SimpleNamespace, parse: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is in config/models is what Airflow shows: neither a DAG less nor a DAG more, and no import error."""
@@ -64,7 +64,7 @@ def test_the_repository_gives_seven_dags_for_each_of_its_specs(
     bag = parse()
     assert models
     assert bag.import_errors == {}
-    assert set(bag.dags) == {f"{step}__{model}" for step in STEPS for model in models}
+    assert set(bag.dags) == {f"{step}__{model}" for step in STEPS for model in models} | {"maintenance"}
 
 
 def test_two_models_share_no_asset(write_spec: Callable[..., Path], parse: Callable[[], Any]) -> None:
@@ -232,7 +232,7 @@ def test_a_broken_spec_is_shown_and_takes_no_other_model_down(
     write_spec("good")
     write_spec("bad", alertsperentityday=1)
     bag = parse()
-    assert set(bag.dags) == {f"{step}__good" for step in STEPS}
+    assert set(bag.dags) == {f"{step}__good" for step in STEPS} | {"maintenance"}
     assert set(bag.import_errors) == {"check_specs.py"}
     error = bag.import_errors["check_specs.py"]
     assert "bad.yaml" in error
@@ -247,14 +247,14 @@ def test_a_schedule_that_is_not_cron_breaks_only_that_model(
     write_spec("good")
     write_spec("bad", schedule={"ingestion": cron, "training": None})
     bag = parse()
-    assert set(bag.dags) == {f"{step}__good" for step in STEPS}
+    assert set(bag.dags) == {f"{step}__good" for step in STEPS} | {"maintenance"}
     assert f"bad.yaml: schedule.ingestion: {cron!r} is not cron" in bag.import_errors["check_specs.py"]
 
 
 def test_no_spec_is_no_error(installation: SimpleNamespace, parse: Callable[[], Any]) -> None:
-    """A fresh clone without models has no DAGs, and says nothing is wrong."""
+    """A fresh clone without models has none of theirs, and says nothing is wrong."""
     bag = parse()
-    assert (dict(bag.dags), bag.import_errors) == ({}, {})
+    assert (set(bag.dags), bag.import_errors) == ({"maintenance"}, {})
 
 
 def test_a_task_reads_only_the_spec_of_its_own_model(
@@ -264,7 +264,7 @@ def test_a_task_reads_only_the_spec_of_its_own_model(
     write_spec("one")
     write_spec("two")
     monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "features__two")
-    assert set(parse().dags) == {f"{step}__two" for step in STEPS}
+    assert set(parse().dags) == {f"{step}__two" for step in STEPS} | {"maintenance"}
 
 
 def test_a_changed_spec_is_read_again(write_spec: Callable[..., Path], parse: Callable[[], Any]) -> None:
@@ -289,14 +289,14 @@ print(json.dumps([len(bag.dags), bag.import_errors, sorted(loaded & {set(HEAVY)!
 """
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
     run = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
-    assert json.loads(run.stdout.splitlines()[-1]) == [len(STEPS), {}, [], False]
+    assert json.loads(run.stdout.splitlines()[-1]) == [len(STEPS) + 1, {}, [], False]
 
 
 def test_dag_files_share_code_only_through_files_that_are_no_dags() -> None:
     """Airflow loads a DAG file under a name of its own: one that imported another would load it twice."""
     ignored = {line for line in (DAGS / ".airflowignore").read_text(encoding="utf-8").splitlines() if ".py" in line}
     files = {path.name for path in DAGS.glob("*.py")}
-    shared = files - {f"{step}.py" for step in STEPS} - {"check_specs.py"}
+    shared = files - {f"{step}.py" for step in STEPS} - {"check_specs.py", "maintenance.py"}
     assert ignored == shared
     for path in DAGS.glob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
