@@ -49,6 +49,9 @@ class MLOpsConfig(BaseModel):
         "environment: separated by commas.",
     )
     allow_pickle: bool = Field(True, description="Load (signed) versions that skops cannot hold from a pickle.")
+    ledger_key_file: Path = Field(
+        Path(), description="Key that seals ledger entries. Default: state_dir/keys/ledger.key, made on first use."
+    )
     code_version: str = Field("", description="Git commit of the code, for lineage. Default: asked of git.")
     actor: str = Field("", description="Who decides, as written into the ledger. Default: the operating system's user.")
     clock_offset_seconds: float = Field(
@@ -97,6 +100,7 @@ class MLOpsConfig(BaseModel):
             "feature_repo": home / "feature_repo",
             "tracking_uri": f"sqlite:///{state}/mlflow/mlflow.db",
             "artifact_uri": f"{state}/mlflow/artifacts",
+            "ledger_key_file": state / "keys" / "ledger.key",
             "ledger_url": f"sqlite:///{state}/ledger/ledger.db",
             "keys_dir": state / "keys",
         }

@@ -102,8 +102,11 @@ class Services:
     def ledger(self) -> Ledger:
         """What was decided, by whom and on what evidence."""
         from mlops.governance.ledger import Ledger
+        from mlops.governance.ledger_keys import LedgerKeys
 
-        return Ledger(self.config.ledger_url)
+        path = self.config.ledger_key_file
+        made_here = path == self.config.state_dir / "keys" / "ledger.key"  # a key that was asked for must be there
+        return Ledger(self.config.ledger_url, LedgerKeys(path, make=made_here))
 
     @cached_property
     def features(self) -> FeatureStore:

@@ -1,8 +1,10 @@
 """The SQL database that ledger and leases share: SQLite in a file, or PostgreSQL.
 
 SQLite runs in WAL mode (readers never wait for a writer) and a writing transaction takes its lock when it begins, so
-that "read, decide, write" is one step there as it is on PostgreSQL with row locks. Connections are not pooled: a forked
-process can never share one with its parent.
+that "read, decide, write" is one step there as it is on PostgreSQL with row locks. Every commit waits for the disk
+(`synchronous=FULL`; PostgreSQL's own default is the same), because a decision that was told to somebody must survive a
+power cut. Connections are not pooled, so that a forked process can never share one with its parent; who has many
+transactions to make keeps one open for that long, by `session`.
 
 One rule: whatever the database says no to becomes a `LedgerError` that says what to do.
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,11 +54,31 @@ class Database:
         self._tables = tables
         self._statements = statements
         self._ready = False
+        self._held = threading.local()
 
     @property
     def name(self) -> str:
         """The URL without its password."""
         return self.engine.url.render_as_string(hide_password=True)
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[None]:
+        """Keep one connection of this thread open for all transactions in the block: five times as many a second.
+
+        Raises:
+            LedgerError: the database refused.
+        """
+        if getattr(self._held, "connection", None) is not None:
+            yield
+            return
+        with self._translated():
+            self._prepare()
+            self._held.connection = self.engine.connect()
+        try:
+            yield
+        finally:
+            connection, self._held.connection = self._held.connection, None
+            connection.close()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -66,8 +89,25 @@ class Database:
         """
         with self._translated():
             self._prepare()
-            with self.engine.begin() as connection:
+            with self._connected({"writes": False}) as connection, connection.begin():
                 yield connection
+
+    @contextlib.contextmanager
+    def streaming(self, rows_at_once: int = 5000) -> Iterator[sa.Connection]:
+        """Like `reading`, for results larger than memory: all its queries see the same instant.
+
+        Raises:
+            LedgerError: the database refused.
+        """
+        with self._translated():
+            self._prepare()
+            with self.engine.connect() as plain:
+                options: dict[str, Any] = {"yield_per": rows_at_once}
+                if plain.dialect.name == "postgresql":  # SQLite's transactions see one instant anyway
+                    options["isolation_level"] = "REPEATABLE READ"
+                connection = plain.execution_options(**options)
+                with connection.begin():
+                    yield connection
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sa.Connection]:
@@ -83,7 +123,16 @@ class Database:
 
     @contextlib.contextmanager
     def _write(self) -> Iterator[sa.Connection]:
-        with self.engine.connect().execution_options(writes=True) as connection, connection.begin():
+        with self._connected({"writes": True}) as connection, connection.begin():
+            yield connection
+
+    @contextlib.contextmanager
+    def _connected(self, options: dict[str, Any]) -> Iterator[sa.Connection]:
+        held: sa.Connection | None = getattr(self._held, "connection", None)
+        if held is not None:
+            yield held.execution_options(**options)
+            return
+        with self.engine.connect().execution_options(**options) as connection:
             yield connection
 
     def _prepare(self) -> None:
@@ -93,8 +142,8 @@ class Database:
         if self.engine.dialect.name == "sqlite" and not path.startswith("file:"):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         with self.engine.begin() as connection:
-            there = set(sa.inspect(connection).get_table_names())
-        if not {table.name for table in self._tables} <= there:
+            complete = not any(_missing_columns(connection, table) for table in self._tables)
+        if not complete:
             with self._write() as connection:
                 self._create(connection)
         self._ready = True
@@ -104,6 +153,9 @@ class Database:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
         for table in self._tables:
             connection.execute(CreateTable(table, if_not_exists=True))
+            for column in _missing_columns(connection, table):  # the table is from before the column
+                kind = column.type.compile(connection.dialect)
+                connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")
         for statement in self._statements.get(connection.dialect.name, ()):
             connection.exec_driver_sql(statement)
 
@@ -122,6 +174,15 @@ class Database:
 
 
 def _engine(url: str, *, durable: bool) -> sa.Engine:
+def _missing_columns(connection: sa.Connection, table: sa.Table) -> list[sa.Column[Any]]:
+    inspector = sa.inspect(connection)
+    if not inspector.has_table(table.name):
+        return list(table.columns)
+    there = {str(column["name"]) for column in inspector.get_columns(table.name)}
+    return [column for column in table.columns if column.name not in there]
+
+
+def _engine(url: str) -> sa.Engine:
     parsed = sa.make_url(url)
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")
@@ -141,6 +202,7 @@ def _on_connect(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # the driver's own BEGIN comes too late; `_on_begin` says it
     with contextlib.suppress(sqlite3.OperationalError):  # another process is just doing it, or the file is read-only
         connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
 
 
 def _do_not_wait_for_the_disk(connection: Any, _record: Any) -> None:

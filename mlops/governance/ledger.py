@@ -1,9 +1,10 @@
 """What was decided, by whom, when and on what evidence: an append-only list in which each entry seals the one before.
 
-An entry's hash covers its number, model, kind, key, actor, time, body and the hash of the entry before it. So an
-edited, dropped or moved entry breaks the chain at its place, and `verify` names it. A second table holds number and
-hash of the last entry: it is the lock that appenders queue at, and it betrays entries cut off at the end. Who can
-rewrite both tables can forge a whole chain: hashes kept elsewhere (in the registry, in reports) speak against that.
+An entry's hash covers its number, model, kind, key, actor, time, body and the hash of the entry before it, and a seal
+made with a key outside the database covers the hash. So an edited, dropped or moved entry breaks the chain at its
+place, one written by hand lacks the seal, and `check` names it. A second table holds number and hash of the last entry:
+it is the lock that appenders queue at, and it betrays entries cut off at the end. What this cannot show stands in
+docs/ledger.md.
 
 One rule: nothing is ever updated or deleted; the database itself refuses to.
 
@@ -13,17 +14,21 @@ References:
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from mlops.errors import LedgerError
+from mlops.governance.chain import ROTATION, Head, Row, Verification, entry_seal, follow, hash_of, head_seal
 from mlops.governance.database import Database
+from mlops.governance.ledger_export import compare, lines, verify_file
+from mlops.governance.ledger_keys import LedgerKeys
 
 _METADATA = sa.MetaData()
 _ENTRIES = sa.Table(
@@ -37,7 +42,9 @@ _ENTRIES = sa.Table(
     sa.Column("at", sa.Text, nullable=False),  # ISO 8601, UTC, microseconds: sorts as text, hashes as it stands
     sa.Column("body", sa.Text, nullable=False),  # canonical JSON, hashed as it stands
     sa.Column("previous", sa.Text, nullable=False),
+    sa.Column("sealed_by", sa.Text),  # id of the key that sealed it
     sa.Column("hash", sa.Text, nullable=False, unique=True),
+    sa.Column("seal", sa.Text),
 )
 _HEAD = sa.Table(
     "ledger_head",
@@ -45,7 +52,11 @@ _HEAD = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("seq", sa.BigInteger, nullable=False),
     sa.Column("hash", sa.Text, nullable=False),
+    sa.Column("sealed_by", sa.Text),
+    sa.Column("seal", sa.Text),
 )
+_ROWS = sa.select(*(_ENTRIES.c[name] for name in Row._fields)).order_by(_ENTRIES.c.seq)
+_LAST = sa.select(*(_HEAD.c[name] for name in Head._fields))
 _START = "INSERT INTO ledger_head (id, seq, hash) VALUES (1, 0, '') ON CONFLICT DO NOTHING"
 _GUARDS = {
     "sqlite": (
@@ -79,6 +90,8 @@ class Entry:
     body: dict[str, Any]
     previous: str  # hash of the entry before, "" for the first
     hash: str
+    sealed_by: str | None = None  # id of the key that sealed it
+    seal: str | None = None
 
 
 class Ledger:
@@ -86,10 +99,16 @@ class Ledger:
 
     Args:
         url: SQLAlchemy URL of a SQLite file or a PostgreSQL database.
+        keys: what entries are sealed with; without it they are not, and seals are not checked.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, keys: LedgerKeys | None = None) -> None:
         self._database = Database(url, (_ENTRIES, _HEAD), _GUARDS)
+        self._keys = keys
+
+    def session(self) -> contextlib.AbstractContextManager[None]:
+        """Keep the connection open within a block that appends or asks often."""
+        return self._database.session()
 
     def append(
         self, kind: str, model: str, body: Mapping[str, Any], *, actor: str, at: datetime, key: str | None = None
@@ -127,9 +146,9 @@ class Ledger:
                 )
             row: dict[str, Any] = {"seq": head.seq + 1, "model": model, "kind": kind, "key": key, "actor": actor}
             row |= {"at": moment, "body": text, "previous": head.hash}
-            row["hash"] = _seal(row)
-            connection.execute(sa.insert(_ENTRIES).values(row))
-            connection.execute(sa.update(_HEAD).values(seq=row["seq"], hash=row["hash"]))
+            last = self._sealed(row)
+            connection.execute(sa.insert(_ENTRIES), row)
+            connection.execute(sa.update(_HEAD), last)
         return _entry(row)
 
     def entries(self, model: str | None = None, kind: str | None = None) -> list[Entry]:
@@ -161,20 +180,74 @@ class Ledger:
         _moment(time)
         return next((entry for entry in reversed(self.history(model)) if entry.at <= time), None)
 
+    def rows(self) -> Iterator[Row]:
+        """All entries as they are stored, one after the other, however many there are."""
+        with self._database.streaming() as connection:
+            yield from map(Row._make, connection.execute(_ROWS))
+
+    def check(self) -> Verification:
+        """Follow the chain from the first entry to the last; appends at the same time do not disturb it."""
+        keys = self._keys.all() if self._keys is not None else {}
+        with self._database.streaming() as connection:
+            found = connection.execute(_LAST).one_or_none()
+            head = None if found is None else Head._make(found)
+            return follow(map(Row._make, connection.execute(_ROWS)), lambda: head, keys)
+
     def verify(self) -> list[str]:
-        """Every place where the chain is broken, in words, with the entry's number; empty if it is whole."""
-        with self._database.reading() as connection:
-            rows = [dict(row._mapping) for row in connection.execute(sa.select(_ENTRIES).order_by(_ENTRIES.c.seq))]
-            head = connection.execute(sa.select(_HEAD)).one_or_none()
-        problems = _broken_links(rows)
-        last, last_hash = (rows[-1]["seq"], rows[-1]["hash"]) if rows else (0, "")
-        if head is None:
-            problems.append(f"entry {last}: nothing says that it is the last one (ledger_head is empty)")
-        elif head.seq > last:
-            problems += [f"entry {seq}: missing at the end" for seq in range(last + 1, head.seq + 1)]
-        elif (head.seq, head.hash) != (last, last_hash):
-            problems.append(f"entry {last}: it should be entry {head.seq} with hash {head.hash[:12]} that comes last")
-        return problems
+        """Every place where the chain is broken, in words, with the entry's number; `check` says more."""
+        found = self.check()
+        more = [f"and {found.more_problems:,} more"] if found.more_problems else []
+        return [*found.problems, *more]
+
+    def check_file(self, path: Path) -> Verification:
+        """Follow the chain in an exported file, with the keys of this ledger.
+
+        Raises:
+            LedgerError: the file cannot be read, or is no export.
+        """
+        return verify_file(path, self._keys.all() if self._keys is not None else {})
+
+    def differences(self, path: Path) -> list[str]:
+        """Where entries are no longer what they were when `path` was exported, in words.
+
+        Raises:
+            LedgerError: the file cannot be read, or is no export.
+        """
+        return compare(self.rows(), path)
+
+    def export(self) -> Iterator[str]:
+        """Lines of JSON: every entry, then the record of the last one; all as of one instant."""
+        with self._database.streaming() as connection:
+            found = connection.execute(_LAST).one_or_none()
+            yield from lines(map(Row._make, connection.execute(_ROWS)), None if found is None else Head._make(found))
+
+    def rotate_key(self, *, actor: str, at: datetime) -> str:
+        """Seal with a new key from now on; the old one announces it, and stays to verify what it sealed.
+
+        Returns:
+            The id of the new key.
+
+        Raises:
+            LedgerError: this ledger has no keys, or their file cannot be written. Doing it again finishes it.
+        """
+        if self._keys is None:
+            raise LedgerError("This ledger has no keys.", hint="Set MLOPS_LEDGER_KEY_FILE.")
+        there = self._keys.all()
+        new = self._keys.add()
+        if there:
+            body = {"purpose": "ledger", "from": self._keys.current().id, "to": new}
+            self.append(ROTATION, "", body, actor=actor, at=at, key=f"ledger/key/{new}")
+            self._keys.use(new)
+        return new
+
+    def _sealed(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Complete a row with key id, hash and seal; the answer is what is recorded of it as the last one."""
+        key = None if self._keys is None else self._keys.current()
+        row["sealed_by"] = key and key.id
+        row["hash"] = hash_of(row)
+        row["seal"] = key and entry_seal(key.secret, row["hash"])
+        last = key and head_seal(key.secret, row["seq"], row["hash"])
+        return {"seq": row["seq"], "hash": row["hash"], "sealed_by": row["sealed_by"], "seal": last}
 
 
 def canonical(value: Mapping[str, Any]) -> str:
@@ -193,25 +266,6 @@ def canonical(value: Mapping[str, Any]) -> str:
             f"The body of a ledger entry must be JSON: {error}.",
             hint="Pass a record through `to_dict`; leave out numbers that are NaN or infinite.",
         ) from error
-
-
-def _seal(row: Mapping[str, Any]) -> str:
-    covered = [row[name] for name in ("seq", "model", "kind", "key", "actor", "at", "body", "previous")]
-    return hashlib.sha256(json.dumps(covered, separators=(",", ":")).encode()).hexdigest()
-
-
-def _broken_links(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    problems: list[str] = []
-    expected, previous = 1, ""
-    for row in rows:
-        seq = row["seq"]
-        problems += [f"entry {missing}: missing" for missing in range(expected, seq)]
-        if _seal(row) != row["hash"]:
-            problems.append(f"entry {seq}: its content is not what was sealed (edited or moved)")
-        if seq == expected and row["previous"] != previous:
-            problems.append(f"entry {seq}: it does not follow entry {seq - 1} as that stands now")
-        expected, previous = seq + 1, row["hash"]
-    return problems
 
 
 def _same(row: sa.Row[Any], kind: str, model: str, text: str) -> Entry:

@@ -29,4 +29,14 @@ def status_of(services: Services, spec: ModelSpec) -> dict[str, Any]:
             f"{i.date} {'resolved' if i.resolved_at else i.urgency} {i.kind}: {i.summary}" for i in incidents[-5:]
         ],
         "ledger": "; ".join(services.ledger.verify()) or f"{len(services.ledger.entries())} entries, chain whole",
+        "incidents": [f"{i.date} {i.urgency} {i.kind}: {i.summary}" for i in incidents[-5:]],
+        "ledger": _chain(services),
     }
+
+
+def _chain(services: Services) -> str:
+    """Whether the ledger is what it was, in a line."""
+    found = services.ledger.check()
+    if found.verdict == "whole":
+        return f"{found.entries} entries, chain whole"
+    return "; ".join((*found.problems, *found.unknown))

@@ -15,8 +15,9 @@ import pytest
 import sqlalchemy as sa
 
 from mlops.errors import LeaseError, LedgerError
+from mlops.governance.chain import hash_of
 from mlops.governance.leases import Lease, Leases
-from mlops.governance.ledger import Entry, Ledger, _seal, canonical
+from mlops.governance.ledger import Entry, Ledger, canonical
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 SERVER = os.environ.get("MLOPS_TEST_POSTGRES", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
@@ -204,7 +205,7 @@ def test_an_entry_replaced_together_with_its_own_seal_breaks_the_next(url: str) 
     entry = ledger.entries()[1]
     row = {"seq": 2, "model": entry.model, "kind": entry.kind, "key": None, "actor": "eve", "previous": entry.previous}
     row |= {"at": entry.at.isoformat(timespec="microseconds"), "body": canonical(entry.body)}
-    tamper(url, f"UPDATE ledger_entries SET actor = 'eve', hash = '{_seal(row)}' WHERE seq = 2")
+    tamper(url, f"UPDATE ledger_entries SET actor = 'eve', hash = '{hash_of(row)}' WHERE seq = 2")
     assert ledger.verify() == ["entry 3: it does not follow entry 2 as that stands now"]
 
 
