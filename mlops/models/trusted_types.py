@@ -28,14 +28,12 @@ _PYOD = tuple(
         "knn.KNN",
         "kpca.KPCA",
         "kpca.PyODKernelPCA",
-        "loci.LOCI",
         "loda.LODA",
         "lof.LOF",
         "mcd.MCD",
         "ocsvm.OCSVM",
         "pca.PCA",
         "qmcd.QMCD",
-        "rgraph.RGraph",
         "sampling.Sampling",
     )
 )
