@@ -173,7 +173,6 @@ class Database:
             ) from error
 
 
-def _engine(url: str, *, durable: bool) -> sa.Engine:
 def _missing_columns(connection: sa.Connection, table: sa.Table) -> list[sa.Column[Any]]:
     inspector = sa.inspect(connection)
     if not inspector.has_table(table.name):
@@ -182,7 +181,7 @@ def _missing_columns(connection: sa.Connection, table: sa.Table) -> list[sa.Colu
     return [column for column in table.columns if column.name not in there]
 
 
-def _engine(url: str) -> sa.Engine:
+def _engine(url: str, *, durable: bool) -> sa.Engine:
     parsed = sa.make_url(url)
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")

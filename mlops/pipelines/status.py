@@ -28,8 +28,6 @@ def status_of(services: Services, spec: ModelSpec) -> dict[str, Any]:
         "incidents": [
             f"{i.date} {'resolved' if i.resolved_at else i.urgency} {i.kind}: {i.summary}" for i in incidents[-5:]
         ],
-        "ledger": "; ".join(services.ledger.verify()) or f"{len(services.ledger.entries())} entries, chain whole",
-        "incidents": [f"{i.date} {i.urgency} {i.kind}: {i.summary}" for i in incidents[-5:]],
         "ledger": _chain(services),
     }
 
