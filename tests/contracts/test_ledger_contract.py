@@ -262,7 +262,7 @@ def test_waiting_is_bounded_and_ends_when_the_lease_is_free(url: str) -> None:
         if len(slept) == 3:
             holder.release(lease)
 
-    lease = holder._acquire("x", "first", 60, NOW, 0.0)
+    lease = holder.acquire("x", "first", 60, now=NOW)
     with Leases(url, sleep=sleep).hold("x", "second", 60, now=NOW, wait_seconds=5) as mine:
         assert mine.token == 2
         assert len(slept) == 3
@@ -279,7 +279,7 @@ def test_of_many_takers_at_once_exactly_one_gets_the_lease(url: str) -> None:
     """Eight threads on a database not yet prepared: one lease, seven refusals that name the holder."""
 
     def take(index: int) -> Lease:
-        return Leases(url)._acquire("x", f"t{index}", 60, NOW, 0.0)
+        return Leases(url).acquire("x", f"t{index}", 60, now=NOW)
 
     for expected_token in (1, 2):
         answers = at_once(take, 8)
@@ -299,5 +299,5 @@ def test_a_killed_process_holds_its_lease_until_it_runs_out(url: str) -> None:
     done = subprocess.run([sys.executable, "-c", program, url, NOW.isoformat()], check=False, timeout=60)
     assert done.returncode == -9
     with pytest.raises(LeaseError, match="killed holds it"):
-        Leases(url)._acquire("x", "next", 60, NOW + timedelta(seconds=59), 0.0)
-    assert Leases(url)._acquire("x", "next", 60, NOW + timedelta(seconds=60), 0.0).token == 2
+        Leases(url).acquire("x", "next", 60, now=NOW + timedelta(seconds=59))
+    assert Leases(url).acquire("x", "next", 60, now=NOW + timedelta(seconds=60)).token == 2
