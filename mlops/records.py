@@ -171,6 +171,10 @@ class PromotionRecord:
     decided_at: dt.datetime
     evidence_hash: str = ""
     entry_hash: str = ""  # of the ledger entry that holds it
+    kind: Literal["promotion", "rollback"] = "promotion"
+    evidence_uri: str = ""
+    approved_by: tuple[str, ...] = ()  # people, where the policy asks for them
+    date: dt.date | None = None  # the night it was decided for
 
 
 @dataclass(frozen=True, slots=True)

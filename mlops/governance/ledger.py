@@ -25,6 +25,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from mlops.errors import LedgerError
+from mlops.governance import champions
 from mlops.governance.chain import ROTATION, Head, Row, Verification, entry_seal, follow, hash_of, head_seal
 from mlops.governance.database import Database
 from mlops.governance.ledger_export import compare, lines, verify_file
@@ -168,17 +169,19 @@ class Ledger:
         return None if row is None else _entry(row._mapping)
 
     def history(self, model: str) -> list[Entry]:
-        """The champions of a model, oldest first: entries of kind "promotion", without those that record a refusal."""
-        return [entry for entry in self.entries(model, "promotion") if entry.body.get("promoted", True)]
+        """The entries that made somebody champion of a model, oldest first: promotions and rollbacks, no refusals."""
+        return champions.moves(entry for kind in champions.MOVES for entry in self.entries(model, kind))
 
     def champion_at(self, model: str, time: datetime) -> Entry | None:
-        """The promotion that made who was champion at `time`; None before the first.
+        """The entry that made who was champion at `time`; None before the first.
 
         Raises:
             LedgerError: `time` has no time zone.
         """
         _moment(time)
-        return next((entry for entry in reversed(self.history(model)) if entry.at <= time), None)
+        history = self.history(model)
+        reign = champions.champion_at(champions.reigns(history), time)
+        return next((entry for entry in history if reign and entry.seq == reign.entry_seq), None)
 
     def rows(self) -> Iterator[Row]:
         """All entries as they are stored, one after the other, however many there are."""

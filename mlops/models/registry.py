@@ -149,6 +149,14 @@ class ModelRegistry:
         Raises:
             RegistryError: there is none of that number.
         """
+        if (found := self.find(model, version)) is not None:
+            return found
+        known = [str(item.version) for item in self.versions(model)]
+        words = f"Known: {', '.join(known)}." if known else "Nothing has been registered under that name."
+        raise RegistryError(f"{model} has no version {version}.", hint=words)
+
+    def find(self, model: str, version: int) -> ModelVersion | None:
+        """One version, or None if there is none of that number (it may have been deleted)."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -156,13 +164,11 @@ class ModelRegistry:
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise RegistryError(f"Version {version} of {model} cannot be read: {error}") from error
-            known = [str(item.version) for item in self.versions(model)]
-            words = f"Known: {', '.join(known)}." if known else "Nothing has been registered under that name."
-            raise RegistryError(f"{model} has no version {version}.", hint=words) from error
+            return None
 
     def by_alias(self, model: str, alias: str) -> ModelVersion | None:
         """The version that an alias points to, or None."""
-        version = self._aliases(model).get(alias)
+        version = self.aliases(model).get(alias)
         return None if version is None else self.get(model, version)
 
     def versions(self, model: str) -> tuple[ModelVersion, ...]:
@@ -187,12 +193,24 @@ class ModelRegistry:
             )
         self.get(model, version)
         self.client.set_registered_model_alias(model, alias, str(version))
-        found = self._aliases(model).get(alias)
+        found = self.aliases(model).get(alias)
         if found != version:
             raise RegistryError(
                 f"{model}: the alias {alias} was set to version {version}, but reads back as {found}.",
                 hint="Somebody moved it at the same time; look at the ledger and run the step again.",
             )
+
+    def drop_alias(self, model: str, alias: str) -> None:
+        """Take an alias away, as it is written; nothing happens if there is none.
+
+        Raises:
+            RegistryError: it is still there.
+        """
+        if alias not in self.aliases(model):
+            return
+        self.client.delete_registered_model_alias(model, alias)
+        if alias in self.aliases(model):
+            raise RegistryError(f"{model}: the alias {alias} was deleted, but is still there.", hint="Try again.")
 
     def set_stage(self, model: str, version: int, stage: Stage) -> ModelVersion:
         """Move a version to a stage; one that is there already stays.
@@ -253,7 +271,8 @@ class ModelRegistry:
             if not token:
                 return found
 
-    def _aliases(self, model: str) -> dict[str, int]:
+    def aliases(self, model: str) -> dict[str, int]:
+        """All aliases of a model with their versions; empty if nothing was registered under that name."""
         from mlflow.exceptions import MlflowException
 
         try:

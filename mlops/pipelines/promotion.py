@@ -1,110 +1,135 @@
 """Promotion: the challenger whose evidence holds becomes champion, and the ledger says so.
 
-Reads: the gate decision of the date. Writes: the alias `champion`, the stages of both versions, one ledger entry. Every
-part can be repeated: a run that was cut short is finished by the next one, and a finished one changes nothing.
+Reads: the gate decision of the date. Writes: the alias `champion`, the stages of both versions, the ledger. What is
+checked is in `mlops.pipelines.checks`, how the champion changes in `mlops.pipelines.champions`. Every part can be
+repeated: a run that was cut short is finished by the next one, and a finished one changes nothing.
+
+One rule: nothing moves before every check has passed, under the lease, at this moment.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from datetime import date
 
-from mlops.errors import NoDataError
+from mlops.errors import NoDataError, PromotionError
+from mlops.governance.ledger import Entry
+from mlops.pipelines import champions
+from mlops.pipelines.champions import Standing
+from mlops.pipelines.checks import Check, Judged, check_all, read_judged, verdict_of
 from mlops.pipelines.night import report, run_key
-from mlops.pipelines.validation import decision_uri
-from mlops.records import GateDecision, ModelVersion, PromotionRecord, StepReport, from_dict, to_dict
+from mlops.records import PromotionRecord, StepReport, from_dict, to_dict
 from mlops.services import Services
 from mlops.spec import ModelSpec
 
-LEASE_SECONDS = 120
+AUTOMATIC = "policy:automatic"
 
 
-def run(services: Services, spec: ModelSpec, day: date) -> StepReport:
+def run(services: Services, spec: ModelSpec, day: date, version: int | None = None) -> StepReport:
     """Promote the challenger that the night of `day` validated.
 
+    Args:
+        services: the adapters.
+        spec: the model.
+        day: the date.
+        version: which of the date's versions; default: the one validated last.
+
     Returns:
-        done (promoted, now or already), nothing_to_do (no decision for that date) or no (the evidence does not hold);
-        the record is a `PromotionRecord`.
+        done (promoted, now or already), nothing_to_do (no decision for that date, or the version is champion by another
+        one) or no (a check failed; recorded once); the record is a `PromotionRecord`.
 
     Raises:
-        LeaseError: another promotion of this model is under way.
-        RegistryError: the alias did not move.
+        LeaseError: another change of this champion is under way.
+        PromotionError, RegistryError: the champion is not what it should be afterwards.
     """
     try:
-        decision = from_dict(GateDecision, services.storage.read_json(decision_uri(services, spec, day))["decision"])
+        judged = read_judged(services, spec, day, version)
     except NoDataError:
         return report("promotion", spec, day, "nothing_to_do", f"No challenger was validated for {day}.")
-    holder = f"{services.actor}:{run_key(spec, 'promotion', day)}"
-    with services.leases.hold(f"promotion/{spec.name}", holder, LEASE_SECONDS, now=services.clock()) as lease:
-        challenger = services.registry.get(spec.name, decision.version)
-        champion = services.registry.by_alias(spec.name, "champion")
-        key = f"{run_key(spec, 'promotion', day)}/v{challenger.version}"
-        if refusal := _refusal(services, decision, challenger, champion, key):
-            record = _record(services, decision, champion, promoted=False, reason=refusal)
-            return report("promotion", spec, day, "no", refusal, record)
-        services.leases.check(lease, now=services.clock())
-        return _promote(services, spec, day, decision, challenger, champion, key)
+    key = key_of(spec, judged)
+    with champions.exclusive(services, spec.name, run_key(spec, "promotion", day)) as lease:
+        where = champions.settle(services, champions.standing(services, spec.name), keep=key)
+        done = champions.completed(services, key)
+        if where.version == judged.version:
+            return _standing_already(spec, day, where, done)
+        checks = check_all(services, spec, judged, where, done)
+        verdict = verdict_of(checks)
+        if verdict != "pass":
+            champions.settle(services, where)
+            return _refused(services, spec, judged, where, checks, key)
+        made = champions.change(services, lease, _record(services, judged, where), key)
+        return report("promotion", spec, day, "done", made.reason, made)
 
 
-def _refusal(
-    services: Services, decision: GateDecision, challenger: ModelVersion, champion: ModelVersion | None, key: str
-) -> str:
-    """Why the evidence does not (or no longer) carry a promotion; empty if it does."""
-    if decision.verdict != "pass":
-        return f"Version {decision.version} did not pass its gates: {'; '.join(decision.reasons)}"
-    if challenger.digest != decision.digest:
-        return f"Version {decision.version} is not what was judged: its digest differs. Validate it again."
-    if champion is not None and champion.version == challenger.version:
-        return ""
-    entry = services.ledger.by_key(key)
-    current = champion.version if champion else None
-    if entry is not None and current != decision.champion_version:
-        return f"Version {decision.version} was promoted before and displaced since; roll back instead."
-    if current != decision.champion_version:
-        judged = f"version {decision.champion_version}" if decision.champion_version else "no champion"
-        now = f"version {current} is champion now; validate again"
-        return f"Version {decision.version} was judged against {judged}, but {now}."
-    return ""
+def dry_run(services: Services, spec: ModelSpec, day: date, version: int | None = None) -> tuple[Check, ...]:
+    """All checks of a promotion as they stand now. Nothing is changed, not even a lease is taken.
+
+    Raises:
+        NoDataError: nothing was validated.
+    """
+    judged = read_judged(services, spec, day, version)
+    where = champions.standing(services, spec.name)
+    return check_all(services, spec, judged, where, champions.completed(services, key_of(spec, judged)))
 
 
-def _promote(
-    services: Services,
-    spec: ModelSpec,
-    day: date,
-    decision: GateDecision,
-    challenger: ModelVersion,
-    champion: ModelVersion | None,
-    key: str,
+def key_of(spec: ModelSpec, judged: Judged) -> str:
+    """The identity of a promotion: `<model>/promotion/<date>/v<N>`."""
+    return f"{run_key(spec, 'promotion', judged.decision.date)}/v{judged.version}"
+
+
+def _standing_already(spec: ModelSpec, day: date, where: Standing, done: Entry | None) -> StepReport:
+    """The version is champion already, by this work or by another.
+
+    Raises:
+        PromotionError: by the ledger it is, but the alias says otherwise.
+    """
+    reign = where.reign
+    assert reign is not None
+    if where.alias != reign.version:
+        points = f"points to version {where.alias}" if where.alias else "is gone"
+        raise PromotionError(
+            f"By the ledger version {reign.version} is champion, but the alias {points}.",
+            hint=f"Run: mlops reconcile {spec.name}",
+        )
+    if done is None or done.seq != reign.entry_seq:
+        words = f"Version {reign.version} is the champion already, since {reign.from_at:%Y-%m-%d %H:%M} UTC."
+        return report("promotion", spec, day, "nothing_to_do", words)
+    record = from_dict(PromotionRecord, done.body | {"entry_hash": done.hash})
+    return report("promotion", spec, day, "done", record.reason, record)
+
+
+def _refused(
+    services: Services, spec: ModelSpec, judged: Judged, where: Standing, checks: tuple[Check, ...], key: str
 ) -> StepReport:
-    registry = services.registry
-    registry.set_alias(spec.name, "champion", challenger.version)
-    registry.set_stage(spec.name, challenger.version, "production")
-    previous = decision.champion_version
-    if previous is not None and previous != challenger.version:
-        registry.set_stage(spec.name, previous, "archived")
+    """Say why not, and keep it: once for the same reason, whatever the number of tries."""
+    reason = " ".join(check.reason for check in checks if check.verdict == "fail")
+    record = dataclasses.replace(_record(services, judged, where), promoted=False, reason=reason)
+    mark = hashlib.sha256(f"{record.evidence_hash}\n{reason}".encode()).hexdigest()[:16]
+    place = f"{key}/refused/{mark}"
+    entry = services.ledger.by_key(place) or services.ledger.append(
+        "promotion_refused", spec.name, to_dict(record), actor=services.actor, at=services.clock(), key=place
+    )
+    kept = from_dict(PromotionRecord, entry.body | {"entry_hash": entry.hash})
+    return report("promotion", spec, judged.decision.date, "no", kept.reason, kept)
+
+
+def _record(services: Services, judged: Judged, where: Standing) -> PromotionRecord:
+    previous = where.version
     reason = (
-        f"Version {challenger.version} is the first champion."
+        f"Version {judged.version} is the first champion."
         if previous is None
-        else f"Version {challenger.version} takes over from version {previous}."
+        else f"Version {judged.version} takes over from version {previous}."
     )
-    record = _record(services, decision, champion, promoted=True, reason=reason)
-    entry = services.ledger.by_key(key) or services.ledger.append(
-        "promotion", spec.name, to_dict(record), actor=services.actor, at=record.decided_at, key=key
-    )
-    final = from_dict(PromotionRecord, entry.body | {"entry_hash": entry.hash})
-    return report("promotion", spec, day, "done", final.reason, final)
-
-
-def _record(
-    services: Services, decision: GateDecision, champion: ModelVersion | None, *, promoted: bool, reason: str
-) -> PromotionRecord:
-    previous = decision.champion_version if promoted else (champion.version if champion else None)
     return PromotionRecord(
-        model=decision.model,
-        version=decision.version,
+        model=judged.decision.model,
+        version=judged.version,
         previous_version=previous,
-        promoted=promoted,
+        promoted=True,
         reason=reason,
-        decided_by="policy:automatic",
+        decided_by=AUTOMATIC,
         decided_at=services.clock(),
-        evidence_hash=decision.evidence_hash,
+        evidence_hash=judged.decision.evidence_hash,
+        evidence_uri=judged.decision.evidence_uri,
+        date=judged.decision.date,
     )

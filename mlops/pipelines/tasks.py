@@ -100,6 +100,18 @@ def promote(model: str, day: str) -> dict[str, Any]:
     return _step("promotion", model, day)
 
 
+def reign(model: str) -> int | None:
+    """The reign that a rollback asked for now would end, by the number of its ledger entry."""
+    from mlops.pipelines import rollback
+
+    return rollback.ask(Services.open(), model)
+
+
+def roll_back(model: str, day: str, *, to: int | None, reason: str, ends: int | None) -> dict[str, Any]:
+    """Rollback of a model; `day` is the date that the answer carries."""
+    return _step("rollback", model, day, to=to, reason=reason, ends=ends)
+
+
 def score(model: str, day: str) -> dict[str, Any]:
     """Batch inference of one date."""
     return _step("inference", model, day)
@@ -128,9 +140,9 @@ def verify_ledger() -> list[str]:
     return problems
 
 
-def _step(step: str, model: str, day: str) -> dict[str, Any]:
+def _step(step: str, model: str, day: str, **options: Any) -> dict[str, Any]:
     services = Services.open()
-    return to_dict(execute(step, services, services.spec(model), date.fromisoformat(day)))
+    return to_dict(execute(step, services, services.spec(model), date.fromisoformat(day), **options))
 
 
 def _timed(run: Callable[[], StepReport]) -> StepReport:

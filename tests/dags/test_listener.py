@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 PLUGIN = Path(__file__).parents[2] / "plugins" / "listener.py"
-STEPS = ("ingestion", "features", "training", "validation", "promotion", "inference", "monitoring")
+STEPS = ("ingestion", "features", "training", "validation", "promotion", "rollback", "inference", "monitoring")
 
 pytestmark = pytest.mark.dags
 

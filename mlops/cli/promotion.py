@@ -1,0 +1,152 @@
+"""`mlops promote|rollback|champion`: who is champion, was champion, or shall be."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from mlops.cli.app import COLOURS, Json, app, date_of
+from mlops.errors import MLOpsError
+
+Model = Annotated[str, typer.Argument(help="Name of the model.")]
+_VERDICTS = {"pass": "[green]pass[/]", "fail": "[red]fail[/]", "cannot_tell": "[magenta]cannot tell[/]"}
+
+
+@app.command()
+def promote(
+    model: Model,
+    day: Annotated[str, typer.Option("--date", help="The night whose challenger it is, YYYY-MM-DD.")] = "",
+    version: Annotated[int | None, typer.Option("--version", help="Which version. Default: the challenger.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show all checks and change nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make the validated challenger champion, if everything that was judged still holds."""
+    from mlops.pipelines import checks, promotion
+    from mlops.pipelines.tasks import execute
+    from mlops.services import Services
+
+    services = Services.open()
+    spec = services.spec(model)
+    night = date_of(day, default=date.min) if day else checks.day_of(services, spec, version)
+    if dry_run:
+        found = promotion.dry_run(services, spec, night, version)
+        verdict = checks.verdict_of(found)
+        if as_json:
+            rows = [{"name": c.name, "verdict": c.verdict, "reason": c.reason} for c in found]
+            typer.echo(json.dumps({"verdict": verdict, "checks": rows}, indent=2))
+        else:
+            _print_checks(f"{model}: would be promoted for {night}?", found)
+        raise typer.Exit(0 if verdict == "pass" else 3)
+    _finish(execute("promotion", services, spec, night, version=version), as_json)
+
+
+@app.command()
+def rollback(
+    model: Model,
+    to: Annotated[int | None, typer.Option("--to", help="Version to go back to. Default: the champion before.")] = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is kept in the ledger.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Give the model back to an earlier champion."""
+    from mlops.pipelines import rollback as pipeline
+    from mlops.pipelines.tasks import execute
+    from mlops.services import Services
+
+    services = Services.open()
+    spec = services.spec(model)
+    today = services.clock().date()
+    asked = pipeline.ask(services, model)
+    _finish(execute("rollback", services, spec, today, to=to, reason=reason, ends=asked), as_json)
+
+
+@app.command()
+def champion(
+    model: Model,
+    at: Annotated[str, typer.Option("--at", help="A time, as 2026-03-05 or 2026-03-05T14:30 (UTC).")] = "",
+    night: Annotated[str, typer.Option("--night", help="A night, YYYY-MM-DD: who stood after its decisions.")] = "",
+    history: Annotated[bool, typer.Option("--history", help="All champions, newest first.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Who is champion, or was at a time: version, from, to, by whom and on what evidence."""
+    from mlops.governance.champions import champion_after, champion_at, reigns
+    from mlops.records import as_plain
+    from mlops.services import Services
+
+    services = Services.open()
+    services.spec(model)
+    found = reigns(services.ledger.entries(model))
+    if history:
+        chosen = tuple(reversed(found))
+    else:
+        reign = found[-1] if found else None
+        if at or night:
+            reign = champion_at(found, _moment(at)) if at else champion_after(found, date_of(night, default=date.max))
+        chosen = (reign,) if reign else ()
+    if as_json:
+        rows = [as_plain(reign) for reign in chosen]
+        told = rows if history else rows[0] if rows else None
+        typer.echo(json.dumps(told, indent=2, default=_iso))
+    elif not chosen:
+        first = f" The first reign began {found[0].from_at:%Y-%m-%d %H:%M} UTC." if found else ""
+        typer.echo(f"{model} had no champion then.{first}" if found else f"{model} has no champion yet.")
+    else:
+        _print_reigns(model, chosen)
+    raise typer.Exit(0 if chosen else 3)
+
+
+def _moment(text: str) -> datetime:
+    """A time as people type it; a date is the end of that day, as a night knows it."""
+    try:
+        if len(text) <= len("2026-03-05"):
+            return datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC) + timedelta(days=1)
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not a time; write 2026-03-05 or 2026-03-05T14:30") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _iso(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _print_reigns(model: str, chosen: tuple[Any, ...]) -> None:
+    table = Table(box=None, title=model, title_justify="left", title_style="bold", pad_edge=False)
+    for name in ("version", "from (UTC)", "to", "night", "by", "how", "evidence", "ledger", "why"):
+        table.add_column(name, overflow="fold")
+    for reign in chosen:
+        until = f"{reign.until_at:%Y-%m-%d %H:%M:%S}" if reign.until_at else "now"
+        table.add_row(
+            str(reign.version), f"{reign.from_at:%Y-%m-%d %H:%M:%S}", until, str(reign.night or ""), reign.by,
+            reign.kind, reign.evidence_hash[:12], str(reign.entry_seq), reign.reason,
+        )  # fmt: skip
+    Console(soft_wrap=False, highlight=False).print(table)
+    if len(chosen) == 1 and chosen[0].evidence_uri:
+        typer.echo(f"evidence: {chosen[0].evidence_uri.replace('.json', '.html')}  sha256 {chosen[0].evidence_hash}")
+
+
+def _print_checks(title: str, found: tuple[Any, ...]) -> None:
+    table = Table(box=None, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    for name in ("check", "holds", "why"):
+        table.add_column(name, overflow="fold")
+    for check in found:
+        table.add_row(check.name, _VERDICTS[check.verdict], check.reason)
+    Console(highlight=False).print(table)
+
+
+def _finish(answer: Any, as_json: bool) -> None:
+    """Print a step's answer and leave with its exit code."""
+    from mlops.records import StepReport, to_dict
+
+    if not isinstance(answer, StepReport):
+        raise MLOpsError(f"{type(answer).__name__} is no answer of a step.")
+    if as_json:
+        typer.echo(json.dumps(to_dict(answer), indent=2))
+    else:
+        colour, label = COLOURS[answer.outcome], answer.outcome.replace("_", " ")
+        Console(soft_wrap=True, highlight=False).print(f"[{colour}]{label}[/]  {answer.reason}")
+    raise typer.Exit(answer.exit_code)

@@ -1,0 +1,160 @@
+"""Rollback: one step back along the reigns, once per request, to a version that is there and whole, or a clear no."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlops.governance.champions import reigns
+from mlops.pipelines import champions, rollback
+from mlops.pipelines.tasks import execute
+from mlops.records import StepReport
+from tests.contenders import FIRST_NIGHT, Contenders
+from tests.unit.pipelines.test_promotion import alias, kinds, promote, stages
+
+
+def roll_back(contenders: Contenders, **options: Any) -> StepReport:
+    """Roll the model back."""
+    return execute("rollback", contenders.services, contenders.spec, FIRST_NIGHT, **options)
+
+
+@pytest.fixture
+def three(contenders: Contenders) -> Contenders:
+    """Versions 1, 2 and 3 have been champion one after the other."""
+    for version in (1, 2, 3):
+        contenders.contender()
+        assert promote(contenders, version).outcome == "done"
+    return contenders
+
+
+def test_it_goes_back_to_the_champion_before(three: Contenders) -> None:
+    """Alias, stages and ledger name the predecessor, with its evidence and the reason given; all within two seconds."""
+    began = time.perf_counter()
+    told = roll_back(three, reason="Alarms doubled.")
+    assert time.perf_counter() - began < 2
+    assert (told.outcome, told.reason) == ("done", "Rolled back from version 3 to version 2. Alarms doubled.")
+    assert (alias(three), stages(three)) == (2, {1: "archived", 2: "production", 3: "archived"})
+    assert kinds(three)[-2:] == ["rollback_intent", "rollback"]
+    last = reigns(three.services.ledger.entries(three.spec.name))[-1]
+    assert (last.version, last.kind, last.by) == (2, "rollback", "ann")
+    assert last.evidence_hash == three.judged[2].evidence_hash
+
+
+def test_the_way_back_leads_on_and_ends(three: Contenders) -> None:
+    """From 3 to 2 to 1, never forth again; then there is nothing to go back to, and nothing is written."""
+    assert [roll_back(three).record["version"] for _ in range(2)] == [2, 1]
+    before = three.services.ledger.entries()
+    told = roll_back(three)
+    assert (told.outcome, told.exit_code) == ("nothing_to_do", 0)
+    assert told.reason == "There is nothing to go back to: version 1 has no predecessor."
+    assert (alias(three), three.services.ledger.entries()) == (1, before)
+
+
+def test_without_a_champion_there_is_nothing_to_go_back_to(contenders: Contenders) -> None:
+    """A model that never had one says so."""
+    told = roll_back(contenders)
+    assert (told.outcome, kinds(contenders)) == ("nothing_to_do", [])
+    assert told.reason.startswith("There is nothing to go back to:")
+    assert told.reason.endswith("has no champion yet.")
+
+
+def test_a_request_goes_back_once_however_often_it_is_tried(three: Contenders) -> None:
+    """Bound to the reign it was made in: its retry gives the same answer, while a new request goes on."""
+    asked = rollback.ask(three.services, three.spec.name)
+    first, again = (roll_back(three, ends=asked) for _ in range(2))
+    assert (first.record, alias(three)) == (again.record, 2)
+    assert roll_back(three).record["version"] == 1
+
+
+def test_a_request_about_a_champion_that_was_replaced_changes_nothing(three: Contenders) -> None:
+    """Between asking and doing somebody promoted another version: the request is moot, and says why."""
+    asked = rollback.ask(three.services, three.spec.name)
+    three.contender()
+    promote(three, 4)
+    told = roll_back(three, ends=asked)
+    assert told.outcome == "no"
+    assert told.reason == "The request was about version 3, but version 4 is champion now. Nothing was changed."
+    assert alias(three) == 4
+
+
+def test_a_named_version_is_gone_back_to_and_forth(three: Contenders) -> None:
+    """`--to` takes any version that has been champion, also one that was rolled away from."""
+    assert roll_back(three, to=1).record["version"] == 1
+    assert roll_back(three, to=3).record["version"] == 3
+    assert (alias(three), stages(three)) == (3, {1: "archived", 2: "archived", 3: "production"})
+
+
+def test_a_version_that_never_was_champion_cannot_be_rolled_back_to(three: Contenders) -> None:
+    """It has no reign and so no way back: promoting is the way; what could be done instead is offered."""
+    three.contender()
+    told = roll_back(three, to=4)
+    assert told.outcome == "no"
+    assert told.reason == ("Version 4 has never been champion; promote it instead. You could go back to version 2.")
+    assert roll_back(three, to=3).reason == "Version 3 is the champion already."
+    assert roll_back(three, to=77).outcome == "no"
+
+
+def test_a_predecessor_that_is_gone_is_passed_over_in_words(three: Contenders) -> None:
+    """The nearest version was deleted: the next one takes over, and the record says why."""
+    three.services.registry.client.delete_model_version(three.spec.name, "2")
+    told = roll_back(three, to=2)
+    assert told.outcome == "no"
+    assert told.reason == "Version 2 does not exist any more. You could go back to version 1."
+    told = roll_back(three)
+    assert told.reason == "Rolled back from version 3 to version 1. Version 2 does not exist any more."
+    assert alias(three) == 1
+
+
+def test_a_predecessor_whose_files_were_changed_is_passed_over(contenders: Contenders) -> None:
+    """What cannot be loaded cannot serve: with no other version to go back to, nothing moves."""
+    made = [contenders.contender() for _ in range(2)]
+    promote(contenders, 1)
+    contenders.judge(2)
+    promote(contenders, 2)
+    client = contenders.services.registry.client
+    folder = Path(client.get_logged_model(made[0].model_uri.removeprefix("models:/")).artifact_location)
+    file = next(path for path in sorted(folder.rglob("*")) if path.is_file())
+    before = file.read_bytes()
+    try:
+        file.write_bytes(before + b" ")
+        told = roll_back(contenders)
+    finally:
+        file.write_bytes(before)
+    assert told.outcome == "no"
+    assert told.reason.startswith("There is nothing to go back to: Version 1 is damaged: ")
+    assert (alias(contenders), kinds(contenders)[-1]) == (2, "promotion")
+
+
+def test_the_nights_retry_does_not_bring_back_what_was_rolled_away_from(three: Contenders) -> None:
+    """Neither a retry of the promotion nor a new validation of that version undoes what a person decided."""
+    roll_back(three)
+    told = promote(three, 3)
+    assert told.outcome == "no"
+    words = f"Version 3 was champion and rolled away from. To bring it back: mlops rollback {three.spec.name} --to 3"
+    assert words in told.reason
+    three.judge(3)
+    assert promote(three, 3).outcome == "no"
+    assert alias(three) == 2
+    three.contender()
+    assert promote(three, 4).outcome == "done"
+
+
+def test_a_rollback_that_was_cut_short_is_finished_by_its_retry(three: Contenders) -> None:
+    """Killed after the intent, or after the alias: the request's next try leaves what one run leaves."""
+    services, spec = three.services, three.spec
+    for expected, moved in ((2, False), (1, True)):
+        asked = rollback.ask(services, spec.name)
+        where = champions.standing(services, spec.name)
+        target = rollback.find_target(services, where, None)
+        with champions.exclusive(services, spec.name, "killed") as lease:
+            record = rollback._record(services, where, target, "", FIRST_NIGHT)
+            champions._intent(services, lease, record, rollback._key(spec, asked))
+            if moved:
+                services.registry.set_alias(spec.name, "champion", expected)
+        assert roll_back(three, ends=asked).outcome == "done"
+        assert (alias(three), kinds(three)[-2:]) == (expected, ["rollback_intent", "rollback"])
+        assert stages(three)[expected] == "production"
+    assert len(reigns(services.ledger.entries(spec.name))) == 5
