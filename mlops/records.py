@@ -127,6 +127,19 @@ class SignatureRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class GatePart:
+    """One slice or stretch of time of a gate that judges several."""
+
+    name: str
+    estimate: float  # difference from the opponent, positive is better
+    low: float
+    high: float
+    limit: float  # the difference that is tolerated, ≤ 0
+    rows: int
+    harmed: bool  # shown to be worse than tolerated
+
+
+@dataclass(frozen=True, slots=True)
 class GateResult:
     """What one gate measured."""
 
@@ -136,6 +149,8 @@ class GateResult:
     value: float | None = None
     limit: float | None = None
     numbers: dict[str, float] = field(default_factory=dict)  # what `value` was made of, for plots
+    parts: tuple[GatePart, ...] = ()  # slices or stretches of time, for plots
+    decides: bool = True  # False: shown, but the decision does not depend on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +166,12 @@ class GateDecision:
     digest: str  # of the challenger that was judged
     evidence_uri: str = ""
     evidence_hash: str = ""
+    inputs_hash: str = ""  # sha256 over all that was judged and by what: equal inputs keep the decision
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why it was not a pass, in words; empty for a pass."""
-        return tuple(f"{g.name}: {g.reason}" for g in self.gates if g.verdict != "pass")
+        return tuple(f"{g.name}: {g.reason}" for g in self.gates if g.decides and g.verdict != "pass")
 
 
 @dataclass(frozen=True, slots=True)

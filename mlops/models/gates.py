@@ -14,35 +14,52 @@ import numpy as np
 import numpy.typing as npt
 
 from mlops.models.comparison import Interval, Metric, paired_difference
+from mlops.models.label_health import label_health
 from mlops.models.leakage import no_leakage
+from mlops.models.packaging import latency, serialised_bytes, signature_unchanged, size
+from mlops.models.scores import (
+    agrees_with_champion,
+    events_found,
+    not_the_champion,
+    score_distribution,
+    scores_finite,
+)
+from mlops.models.slices import Contest, no_slice_harmed, stable_over_time
 from mlops.models.wording import number, signed
 from mlops.records import GateResult, Verdict
 from mlops.spec import GatesSpec
 
 __all__ = [
+    "Contest",
+    "agrees_with_champion",
     "alert_budget_kept",
     "better_than_champion",
     "constant_baseline",
     "enough_evidence",
+    "events_found",
     "judge",
+    "label_health",
     "latency",
     "no_leakage",
+    "no_slice_harmed",
     "not_the_champion",
     "reaches_floor_and_beats_dummy",
+    "score_distribution",
     "scores_finite",
+    "serialised_bytes",
+    "signature_unchanged",
+    "size",
+    "stable_over_time",
 ]
-
-SCORED_SHARE = 0.99  # of the rows must have a score
-SAME_SCORE = 1e-9  # relative difference of scores that is rounding
 
 
 def judge(results: Sequence[GateResult]) -> Verdict:
-    """The verdict of all gates together: a fail beats "cannot tell", which beats a pass; no gate at all: cannot tell.
+    """The verdict of all gates that decide: a fail beats "cannot tell", which beats a pass; none at all: cannot tell.
 
     >>> judge([GateResult("a", "pass", ""), GateResult("b", "cannot_tell", ""), GateResult("c", "fail", "")])
     'fail'
     """
-    verdicts = {result.verdict for result in results}
+    verdicts = {result.verdict for result in results if result.decides}
     order: tuple[Verdict, ...] = ("fail", "cannot_tell", "pass")
     return next((verdict for verdict in order if verdict in verdicts), "cannot_tell")
 
@@ -219,72 +236,6 @@ def alert_budget_kept(alarms: int | None, entity_days: float, *, budget: float, 
     return GateResult(name, "pass" if kept else "fail", reason, rate, limit)
 
 
-def not_the_champion(
-    challenger_digest: str,
-    champion_digest: str | None,
-    challenger: npt.ArrayLike = (),
-    champion: npt.ArrayLike = (),
-) -> GateResult:
-    """The challenger is another model than the champion: other bytes and other scores.
-
-    Args:
-        challenger_digest: digest of its files.
-        champion_digest: likewise; None when there is no champion.
-        challenger: shape (n_rows,), scores.
-        champion: shape (n_rows,), scores of the same rows.
-
-    Returns:
-        value: share of rows on which the two differ by more than rounding; limit: 0.
-    """
-    name = "not_the_champion"
-    if champion_digest is None:
-        return GateResult(name, "pass", "There is no champion yet.")
-    if challenger_digest == champion_digest:
-        return GateResult(name, "fail", "The files are byte for byte those of the champion.", 0.0, 0.0)
-    first, second = np.asarray(challenger, dtype=np.float64), np.asarray(champion, dtype=np.float64)
-    if not len(first):
-        return GateResult(name, "cannot_tell", "There are no rows to tell the two apart on.", None, 0.0)
-    share = float(np.mean(~np.isclose(first, second, rtol=SAME_SCORE, atol=0.0, equal_nan=True)))
-    if share == 0:
-        return GateResult(name, "fail", f"All {len(first):,} scores are those of the champion.", share, 0.0)
-    return GateResult(name, "pass", f"Scores differ from the champion's on {100 * share:.1f} % of rows.", share, 0.0)
-
-
-def scores_finite(scores: npt.ArrayLike, *, least_share: float = SCORED_SHARE) -> GateResult:
-    """Nearly all rows have a score that is a number.
-
-    Args:
-        scores: shape (n_rows,), NaN where the model cannot tell.
-        least_share: share of rows that must have one, in (0, 1].
-    """
-    name = "scores_finite"
-    finite = np.isfinite(np.asarray(scores, dtype=np.float64))
-    if not len(finite):
-        return GateResult(name, "cannot_tell", "There are no rows to score.", None, least_share)
-    share = float(finite.mean())
-    told = f"{100 * share:.1f} %, at least {100 * least_share:g} %"
-    reason = f"{int(finite.sum()):,} of {len(finite):,} rows have a score ({told})."
-    return GateResult(name, "pass" if share >= least_share else "fail", reason, share, least_share)
-
-
-def latency(milliseconds: Sequence[float], *, limit: float) -> GateResult:
-    """The median time to score one row is within the limit.
-
-    Args:
-        milliseconds: one measurement per call with one row, the first (warm-up) left out [ms].
-        limit: longest median [ms].
-    """
-    if not len(milliseconds):
-        return GateResult("latency", "cannot_tell", "No call was timed.", None, limit)
-    median = float(np.median(milliseconds))
-    kept = median <= limit
-    reason = (
-        f"One row is scored in {number(median)} ms (median of {len(milliseconds)} calls), "
-        f"{'within' if kept else 'above'} {number(limit)} ms."
-    )
-    return GateResult("latency", "pass" if kept else "fail", reason, median, limit)
-
-
 def _words(metric_name: str) -> str:
     return metric_name.replace("_", " ")
 
@@ -296,6 +247,7 @@ def _numbers(found: Interval, opponent: str) -> dict[str, float]:
         opponent: found.value_b,
         "difference": found.estimate,
         "low": found.low,
+        "high": found.high,
         "rows": float(found.rows),
         "blocks": float(found.blocks),
     }

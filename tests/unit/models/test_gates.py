@@ -276,10 +276,12 @@ def test_a_feature_that_is_the_answer_fails(sign: int) -> None:
 
 
 def test_a_regression_target_among_the_features_fails() -> None:
-    """A column equal to the target is found; one that is merely close to it is believable."""
+    """A column equal to the target is found, a scaled copy too; one that is merely close to it is believable."""
     target = np.linspace(0.0, 1.0, 40)
+    noise = 0.1 * np.random.default_rng(1).normal(size=40)
     assert leakage(y=target, features=lambda c: c["features"].assign(target=target)).verdict == "fail"
-    assert leakage(y=target, features=lambda c: c["features"].assign(near=target + 0.001)).verdict == "pass"
+    assert leakage(y=target, features=lambda c: c["features"].assign(scaled=3 - 2 * target)).verdict == "fail"
+    assert leakage(y=target, features=lambda c: c["features"].assign(near=target + noise)).verdict == "pass"
 
 
 def test_few_positives_do_not_make_a_feature_suspicious() -> None:
