@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
+from typing import TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -21,7 +22,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 from scipy.stats import binomtest
 
-from benchmarks import worlds
+from benchmarks import planted, worlds
 from mlops.models import gates
 from mlops.models.comparison import METRICS, Method
 from mlops.spec import GatesSpec
@@ -106,7 +107,10 @@ def _promoted_once(cell: Cell, rng: np.random.Generator) -> bool:
     return result.verdict == "pass"
 
 
-def probabilities(cells: Sequence[Cell], work: Callable[[Cell, int, int], int] = promoted) -> dict[Cell, int]:
+C = TypeVar("C", Cell, "Planted")
+
+
+def probabilities(cells: Sequence[C], work: Callable[[C, int, int], int]) -> dict[C, int]:
     """How often the challenger of each cell was promoted, found by two processes, with a progress bar."""
     jobs = [
         (cell, chunk, min(_CHUNK, cell.repeats - chunk * _CHUNK))
@@ -144,7 +148,7 @@ def main() -> None:
     console = Console(width=150)
     plans = (_by_difference("roc_auc", 2_000, 200), _by_difference("average_precision", 400, 200),
              _by_difference("mean_absolute_error", 1_000, 0), _dependent(1_000))  # fmt: skip
-    found = probabilities([cell for _, rows in plans for _, cells in rows for cell in cells])
+    found = probabilities([cell for _, rows in plans for _, cells in rows for cell in cells], promoted)
     for title, rows in plans:
         heads = (
             ("Δ", *ROWS) if "dependent" not in title else ("metric", "each row by itself", "blocks of 1 h", "of 6 h")
@@ -190,8 +194,27 @@ def _dependent(repeats: int) -> Plan:
     return "Promoted [%] though equal, dependent rows: 40 entities × 2 days, AR(1) .95, faults of 2 h", rows
 
 
-def planted_table(console: Console) -> None:
-    """Challengers that must never be promoted, and one that must."""
+def planted_table(console: Console, seeds: int = 200) -> None:
+    """Challengers that must never be promoted, one as often as chance allows, and one that must."""
+    found = probabilities([Planted(kind, seeds) for kind in planted.KINDS], planted_promotions)
+    table = Table("challenger", "promoted [%]", "refused by (first seed)", title="Planted challengers before all gates")
+    for case, count in found.items():
+        refused = [gate.name for gate in planted.judged(case.kind, 0) if gate.verdict == "fail" and gate.decides]
+        table.add_row(case.kind, shown(count, seeds), ", ".join(refused).replace("_", " ") or "–")
+    console.print(table)
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """A planted challenger to judge over and over."""
+
+    kind: str
+    repeats: int
+
+
+def planted_promotions(case: Planted, chunk: int, repeats: int) -> int:
+    """How many of a chunk's seeds pass all gates."""
+    return planted.promotions(case.kind, chunk * _CHUNK, repeats)
 
 
 if __name__ == "__main__":

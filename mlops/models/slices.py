@@ -117,7 +117,7 @@ def stable_over_time(contest: Contest, times: Any, spec: GatesSpec) -> GateResul
     if len(stamps) and spec.stretches:
         edges = np.linspace(stamps.min(), stamps.max() + 1, spec.stretches + 1)
         for first, last in pairwise(edges):
-            name = f"{pd.Timestamp(int(first), unit='us'):%m-%d %H:%M}"
+            name = f"{pd.Timestamp(int(first), unit='us').round('min'):%m-%d %H:%M}"
             parts[name] = (stamps >= first) & (stamps < last)
     return _harm("stable_over_time", "stretch", contest, parts, spec)
 

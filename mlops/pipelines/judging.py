@@ -74,7 +74,7 @@ def judge_all(
     holdout = tables.part("holdout").reset_index(drop=True)
     scores = challenger.scorer.score(holdout)
     others = champion.scorer.score(holdout) if champion else None
-    judged = _judged(spec, tables, holdout, challenger.scorer, champion.scorer if champion else None)
+    judged = _judged(spec, tables, holdout, (challenger, scores), (champion, others))
     found = [
         gates.not_the_champion(
             challenger.version.digest,
@@ -117,9 +117,15 @@ def blocks_of(spec: ModelSpec, rows: pd.DataFrame) -> np.ndarray:
 
 
 def _judged(
-    spec: ModelSpec, tables: sets.Tables, holdout: pd.DataFrame, first: Scorer, second: Scorer | None
+    spec: ModelSpec,
+    tables: sets.Tables,
+    holdout: pd.DataFrame,
+    challenger: tuple[Player, np.ndarray],
+    champion: tuple[Player | None, np.ndarray | None],
 ) -> Judged:
     """The labelled holdout; for a detector with too few labels, the holdout with injected faults."""
+    first, second = challenger[0].scorer, champion[0].scorer if champion[0] else None
+    own, theirs = challenger[1], champion[1]
     truth = _truth(spec, holdout, first)
     known = truth[np.isfinite(truth)]
     enough = (
@@ -130,8 +136,8 @@ def _judged(
     if spec.task == "anomaly" and not enough and len(injected):
         rows, source, metric = injected.reset_index(drop=True), INJECTED, "average_precision"
         truth = rows["label"].to_numpy(dtype=float)
+        own, theirs = first.score(rows), second.score(rows) if second else None
     blocks = blocks_of(spec, rows)
-    own, theirs = first.score(rows), second.score(rows) if second else None
     baseline = gates.constant_baseline(spec.task, _fit_truth(spec, tables, first), len(rows))
     labels, ours, opponents = truth, own, baseline if theirs is None else theirs
     if len(first.classes) > 2:

@@ -68,6 +68,52 @@ def test_running_a_night_again_changes_nothing(team: Team) -> None:
     assert {status for _, status in before["runs"]} == {"FINISHED"}
 
 
+def test_judging_again_reuses_the_decision_and_its_evidence(team: Team) -> None:
+    """The same inputs keep the evidence hash, though times differ, and the answer says so; other gates judge anew."""
+    day = team.history()
+    team.run("training", day)
+    first, again = (team.run("validation", day) for _ in range(2))
+    assert "reused" not in first.reason
+    assert "the decision is reused" in again.reason
+    assert again.record == first.record
+    team.write_spec(gates={"alpha": 0.01})
+    other = team.run("validation", day)
+    assert "reused" not in other.reason
+    assert other.record["inputs_hash"] != first.record["inputs_hash"]
+    assert other.record["evidence_hash"] != first.record["evidence_hash"]
+
+
+def test_a_decision_whose_evidence_was_touched_is_not_reused(team: Team) -> None:
+    """A kept decision that was edited by hand is judged anew."""
+    day = team.history()
+    team.run("training", day)
+    first = team.run("validation", day)
+    kept = team.services.storage.read_json(first.record["evidence_uri"])
+    kept["evidence"]["decision"]["gates"][0]["reason"] = "All is well."
+    team.services.storage.write_json(first.record["evidence_uri"], kept)
+    again = team.run("validation", day)
+    assert "reused" not in again.reason
+    assert team.services.storage.read_json(first.record["evidence_uri"]) != kept
+
+
+def test_models_of_several_classes_are_compared(team: Team) -> None:
+    """Three classes: the first champion beats knowing their shares, the next challenger is compared with it."""
+    day = team.history()
+    for back in range(8, -2, -1):
+        at = day - timedelta(days=back)
+        frame = team.readings(at)
+        team.deliver(at, frame.assign(failing=frame["failing"] + (frame["load"] > 80)))
+        for step in ("ingestion", "features"):
+            assert team.run(step, at).outcome == "done"
+    team.write_spec(gates={"floor": None})
+    nights = [{step: team.run(step, at) for step in ("training", "validation", "promotion")}
+              for at in (day, day + timedelta(days=1))]  # fmt: skip
+    assert nights[0]["promotion"].outcome == "done", nights[0]["validation"].reason
+    gates = {gate["name"]: gate for gate in nights[1]["validation"].record["gates"]}
+    assert gates["better_than_champion"]["verdict"] in ("pass", "fail")
+    assert gates["label_health"]["verdict"] == "pass"
+
+
 def test_a_change_of_the_data_makes_a_new_version(team: Team) -> None:
     """A corrected delivery is another training set: a new version supersedes, and the old runs say so."""
     day = team.history()
