@@ -146,8 +146,8 @@ def main() -> None:
     """Print the tables."""
     started = time.perf_counter()
     console = Console(width=150)
-    plans = (_by_difference("roc_auc", 2_000, 200), _by_difference("average_precision", 400, 200),
-             _by_difference("mean_absolute_error", 1_000, 0), _dependent(1_000))  # fmt: skip
+    plans = (_by_difference("roc_auc", 1_000, 100), _by_difference("average_precision", 200, 100),
+             _by_difference("mean_absolute_error", 1_000, 0), _dependent(400))  # fmt: skip
     found = probabilities([cell for _, rows in plans for _, cells in rows for cell in cells], promoted)
     for title, rows in plans:
         heads = (
@@ -194,7 +194,7 @@ def _dependent(repeats: int) -> Plan:
     return "Promoted [%] though equal, dependent rows: 40 entities × 2 days, AR(1) .95, faults of 2 h", rows
 
 
-def planted_table(console: Console, seeds: int = 200) -> None:
+def planted_table(console: Console, seeds: int = 60) -> None:
     """Challengers that must never be promoted, one as often as chance allows, and one that must."""
     found = probabilities([Planted(kind, seeds) for kind in planted.KINDS], planted_promotions)
     table = Table("challenger", "promoted [%]", "refused by (first seed)", title="Planted challengers before all gates")

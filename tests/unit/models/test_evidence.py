@@ -10,7 +10,9 @@ from datetime import UTC, date, datetime
 import pytest
 
 from mlops.models.evidence import bundle, evidence_hash
-from mlops.records import GateDecision, GateResult, ModelVersion, TrainingSet, Verdict, to_dict
+from mlops.models.evidence_page import figures
+from mlops.models.intervals import Bar, picture
+from mlops.records import GateDecision, GatePart, GateResult, ModelVersion, TrainingSet, Verdict, to_dict
 
 GATES = (
     GateResult("better_than_champion", "fail", "average precision .412 <against> .395", -0.004, 0.0),
@@ -89,3 +91,49 @@ def test_a_first_champion_is_called_one() -> None:
         dataclasses.replace(DECISION, champion_version=None), challenger=CHALLENGER, training_set=TRAINING_SET
     )
     assert "no champion yet" in page.html.decode()
+
+
+def test_the_page_draws_the_difference_the_slices_and_the_stretches() -> None:
+    """One picture each: the band from bound to bound, the limit, and the part that is harmed in another colour."""
+    numbers = {"difference": 0.01, "low": -0.004, "high": 0.024, "challenger": 0.9, "champion": 0.89}
+    parts = (
+        GatePart("site a", 0.02, 0.01, 0.03, -0.01, 500, False),
+        GatePart("site b", -0.05, -0.07, -0.03, -0.01, 400, True),
+        GatePart("site c", 0.0, -0.02, 0.02, -0.01, 90, False),
+    )
+    drawn = (
+        GateResult("better_than_champion", "fail", "why", -0.004, 0.0, numbers),
+        GateResult("no_slice_harmed", "fail", "one pays", 0.01, 0.05, parts=parts),
+        GateResult("stable_over_time", "pass", "calm", 0.5, 0.05, parts=parts[:1]),
+    )
+    shown = figures(dataclasses.replace(DECISION, gates=drawn))
+    assert [figure.title for figure in shown] == ["The difference from the champion", "Slices", "Over time"]
+    assert re.findall(r'<g class="(\w+)"', shown[1].svg) == ["fail", "cannot_tell", "pass"]  # the worst first
+    assert "site b: −.050 against the champion (−.070 to −.030), limit −.010, 400 rows" in shown[1].svg
+    page = bundle(dataclasses.replace(DECISION, gates=drawn), challenger=CHALLENGER, training_set=TRAINING_SET)
+    assert page.html.count(b"<svg") == 3
+
+
+def test_a_picture_puts_values_where_the_axis_says() -> None:
+    """Twice as far from 0 is twice as many pixels, and the limit lies left of a bound above it."""
+    bars = [Bar("x", 0.0, 0.01, 0.02, -0.01, "pass")]
+    svg = picture(bars, "x")
+    zero, dot = (float(re.findall(pattern, svg)[0]) for pattern in (r'class="zero" x1="([\d.]+)"', r'cx="([\d.]+)"'))
+    limit = float(re.findall(r'class="limit" x1="([\d.]+)"', svg)[0])
+    end = float(re.findall(r'x2="([\d.]+)" y2="13.0"/><circle', svg)[0])
+    assert dot - zero == pytest.approx(zero - limit, abs=0.2)
+    assert end - zero == pytest.approx(2 * (dot - zero), abs=0.2)
+
+
+def test_settings_code_and_champion_are_part_of_the_evidence() -> None:
+    """Other settings, other code or another champion are other evidence, and the page shows them."""
+    plain = {"challenger": CHALLENGER, "training_set": TRAINING_SET}
+    full = bundle(DECISION, **plain, champion=CHALLENGER, settings={"alpha": 0.05}, code={"version": "c0ffee"})
+    assert "c0ffee" in full.html.decode()
+    assert "alpha" in full.html.decode()
+    others = [
+        bundle(DECISION, **plain, champion=CHALLENGER, settings={"alpha": 0.01}, code={"version": "c0ffee"}),
+        bundle(DECISION, **plain, champion=CHALLENGER, settings={"alpha": 0.05}, code={"version": "decaf"}),
+        bundle(DECISION, **plain, settings={"alpha": 0.05}, code={"version": "c0ffee"}),
+    ]
+    assert full.hash not in {other.hash for other in others}
