@@ -15,7 +15,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -26,11 +26,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mlops.errors import NoDataError, StorageError
+from mlops.errors import MissingDependencyError, NoDataError, StorageError
 
 _MANIFEST = b"mlops.manifest"
-_DATE = re.compile(r"date=(\d{4}-\d{2}-\d{2})")
 TABLE_FILE = "part.parquet"
+_UNCHANGED = "What was there before is unchanged. Free space or mend the permissions, then re-run the step."
+_CLIENTS = ("botocore", "aiobotocore", "aiohttp", "gcsfs", "azure")  # their errors are no OSErrors
+_PARTITION = re.compile(rf"date=(\d{{4}}-\d{{2}}-\d{{2}})/{re.escape(TABLE_FILE)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,22 +130,19 @@ class Storage:
     def manifest(self, uri: str) -> Manifest | None:
         """The manifest of the table at `uri` (the footer alone is read), or None if nothing was published there."""
         path = f"{uri.rstrip('/')}/{TABLE_FILE}"
-        fs, target = self._fs(path)
-        if not fs.exists(target):
-            return None
-        try:
-            with fs.open(target, "rb") as handle:
-                return _manifest_of(pq.read_schema(handle).metadata, path)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise StorageError(f"{path} cannot be read: {error}.", hint="Re-run the step that wrote it.") from error
+        with self._fs(path) as (fs, target):
+            if not fs.exists(target):
+                return None
+            try:
+                with fs.open(target, "rb") as handle:
+                    return _manifest_of(pq.read_schema(handle).metadata, path)
+            except (pa.ArrowInvalid, OSError) as error:
+                raise StorageError(f"{path} cannot be read: {error}.", hint="Re-run the step that wrote it.") from error
 
     def partitions(self, uri: str) -> list[date]:
         """The dates of the published `date=…` partitions below `uri`, sorted."""
-        fs, target = self._fs(uri)
-        if not fs.exists(target):
-            return []
-        fs.invalidate_cache()
-        found = (_DATE.search(str(path)) for path in fs.glob(f"{target.rstrip('/')}/date=*/{TABLE_FILE}"))
+        with self._fs(uri) as (fs, target):
+            found = [_PARTITION.fullmatch(str(path).removeprefix(target).lstrip("/")) for path in fs.find(target)]
         return sorted(date.fromisoformat(match.group(1)) for match in found if match)
 
     # --- files ------------------------------------------------------------------------------------------------------
@@ -154,17 +153,17 @@ class Storage:
         Raises:
             StorageError: it could not be written (full disk, read-only folder, no access).
         """
-        fs, target = self._fs(uri)
-        try:
-            if "file" in fs.protocol:
-                _replace_file(Path(target), data)
-            else:
-                fs.pipe_file(target, data)
-        except OSError as error:
-            raise StorageError(
-                f"{uri} could not be written: {error.strerror or error}.",
-                hint="What was there before is unchanged. Free space or mend the permissions, then re-run the step.",
-            ) from error
+        with self._fs(uri) as (fs, target):
+            try:
+                if "file" in fs.protocol:
+                    _replace_file(Path(target), data)
+                else:
+                    fs.pipe_file(target, data)
+            except OSError as error:
+                raise StorageError(
+                    f"{uri} could not be written: {error.strerror or error}.",
+                    hint=_UNCHANGED,
+                ) from error
 
     def read_bytes(self, uri: str) -> bytes:
         """The content of a file.
@@ -173,13 +172,13 @@ class Storage:
             NoDataError: there is none.
             StorageError: it cannot be read.
         """
-        fs, target = self._fs(uri)
-        try:
-            data = fs.cat_file(target)
-        except FileNotFoundError as error:
-            raise NoDataError(f"{uri} does not exist.", hint="Run the step that writes it first.") from error
-        except OSError as error:
-            raise StorageError(f"{uri} cannot be read: {error}.") from error
+        with self._fs(uri) as (fs, target):
+            try:
+                data = fs.cat_file(target)
+            except FileNotFoundError as error:
+                raise NoDataError(f"{uri} does not exist.", hint="Run the step that writes it first.") from error
+            except OSError as error:
+                raise StorageError(f"{uri} cannot be read: {error}.") from error
         assert isinstance(data, bytes)
         return data
 
@@ -193,18 +192,30 @@ class Storage:
 
     def exists(self, uri: str) -> bool:
         """Whether a file or folder is there."""
-        fs, target = self._fs(uri)
-        return bool(fs.exists(target))
+        with self._fs(uri) as (fs, target):
+            return bool(fs.exists(target))
 
     def delete(self, uri: str) -> None:
         """Remove a file or a folder with all below it; nothing happens if there is none."""
-        fs, target = self._fs(uri)
-        with contextlib.suppress(FileNotFoundError):
+        with self._fs(uri) as (fs, target), contextlib.suppress(FileNotFoundError):
             fs.rm(target, recursive=True)
 
-    def _fs(self, uri: str) -> tuple[Any, str]:
-        fs, target = fsspec.core.url_to_fs(uri, **(self.options if "://" in uri else {}))
-        return fs, target
+    @contextlib.contextmanager
+    def _fs(self, uri: str) -> Iterator[tuple[Any, str]]:
+        """The file system and the path in it. What goes wrong with its client becomes a `StorageError`."""
+        remote = {"use_listings_cache": False} | self.options  # what another process wrote a moment ago is seen
+        try:
+            fs, target = fsspec.core.url_to_fs(uri, **(remote if "://" in uri else {}))
+            yield fs, target
+        except ImportError as error:
+            raise MissingDependencyError(f"{uri} needs a client that is not installed: {error}.") from error
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] not in _CLIENTS:
+                raise
+            raise StorageError(
+                f"{uri} cannot be reached: {type(error).__name__}: {error}.",
+                hint="Check the endpoint (AWS_ENDPOINT_URL), the credentials and the network.",
+            ) from error
 
 
 def _replace_file(path: Path, data: bytes) -> None:

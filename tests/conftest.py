@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from mlops.config import MLOpsConfig
 from mlops.services import Services
@@ -15,6 +16,10 @@ from mlops.services import Services
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).parents[1]
+# How long one example takes says more about the machine and its other work than about the promise.
+settings.register_profile("shared machine", deadline=None)
+settings.load_profile("shared machine")
+
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 
 

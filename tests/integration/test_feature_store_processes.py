@@ -77,7 +77,7 @@ def test_two_processes_that_apply_at_once_lose_nothing(tmp_path: Path, same: boo
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    ends = [process.communicate(timeout=120) for process in processes]
+    ends = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], ends
     assert sorted(out.strip() for out, _ in ends) == (["False", "True"] if same else ["True", "True"])
     for name, repo in repos.items():
@@ -93,7 +93,7 @@ def test_feasts_own_command_line_applies_the_repository(tmp_path: Path) -> None:
         env=os.environ | variables,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr
