@@ -8,25 +8,21 @@ One rule: Airflow is run as a program, `python -m airflow`; it is never imported
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlops import processes
+from mlops import credentials, health, processes
 from mlops.config import MLOpsConfig
+from mlops.credentials import USER
 from mlops.errors import ConfigError, MLOpsError, StorageError
+from mlops.health import HOST
 
-HOST = "127.0.0.1"
-USER = "admin"
 PARALLEL_TASKS = 4
 START_SECONDS = 240.0
 STOP_SECONDS = 20.0
@@ -53,7 +49,8 @@ def airflow_environment(config: MLOpsConfig) -> dict[str, str]:
     `mlops up`, the demo and the tests all use these, so that a DAG meets the same settings everywhere.
     """
     home = config.state_dir / "airflow"
-    own = {f"MLOPS_{key.upper()}": str(getattr(config, key)) for key in type(config).model_fields if key != "variables"}
+    own = {f"MLOPS_{key.upper()}": _written(getattr(config, key)) for key in type(config).model_fields}
+    del own["MLOPS_VARIABLES"]
     path = config.variables.get("PYTHONPATH", "")
     return {key: value for key, value in own.items() if value} | {
         "PYTHONPATH": os.pathsep.join([str(config.home), *([path] if path else [])]),  # DAG files import `dags.factory`
@@ -78,6 +75,11 @@ def airflow_environment(config: MLOpsConfig) -> dict[str, str]:
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "1",
         "DO_NOT_TRACK": "1",  # Evidently
     }
+
+
+def _written(value: object) -> str:
+    """A setting as an environment variable says it."""
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def up(
@@ -165,11 +167,11 @@ def _commands(config: MLOpsConfig, ports: Mapping[str, int]) -> dict[str, list[s
 def _platform_environment(config: MLOpsConfig, airflow_port: int) -> dict[str, str]:
     """What only the running platform needs: address, login and secrets."""
     url = f"http://{HOST}:{airflow_port}"
-    kept = _secrets(config)
+    kept = credentials.keys(config)
     return {
         "AIRFLOW__CORE__AUTH_MANAGER": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(_passwords_file(config)),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(credentials.passwords_file(config)),
         "AIRFLOW__CORE__FERNET_KEY": kept["fernet_key"],
         "AIRFLOW__API_AUTH__JWT_SECRET": kept["jwt_secret"],
         "AIRFLOW__API__SECRET_KEY": kept["api_secret_key"],
@@ -179,32 +181,6 @@ def _platform_environment(config: MLOpsConfig, airflow_port: int) -> dict[str, s
         "MLOPS_PDEATHSIG": "1",  # plugins/listener.py: a task does not outlive its supervisor
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # 3.7 GB of job workers otherwise
     }
-
-
-def _secrets(config: MLOpsConfig) -> dict[str, str]:
-    """Keys and password of this installation, made once and readable by its user alone."""
-    path = config.state_dir / "run" / "secrets" / "keys.json"
-    if not path.exists():
-        made = {
-            "fernet_key": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-            "jwt_secret": secrets.token_urlsafe(48),
-            "api_secret_key": secrets.token_urlsafe(48),
-        }
-        _write_private(path, made)
-    if not _passwords_file(config).exists():
-        _write_private(_passwords_file(config), {USER: secrets.token_urlsafe(12)})
-    kept: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-    return kept
-
-
-def _passwords_file(config: MLOpsConfig) -> Path:
-    return config.state_dir / "run" / "secrets" / "passwords.json"
-
-
-def _write_private(path: Path, values: Mapping[str, str]) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        json.dump(dict(values), file)
 
 
 # --- starting --------------------------------------------------------------------------------------------------------
@@ -246,11 +222,11 @@ def _wait(started: list[processes.Process], ports: Mapping[str, int], logs: Path
     begin = time.monotonic()
     waiting = {process.name: process for process in started}
     while waiting:
-        healthy = _healthy(ports)
+        well = health.healthy(ports)
         for name, process in list(waiting.items()):
             if not processes.is_alive(process):
                 raise MLOpsError(f"{name} has ended. The end of {logs / name}.log:\n{_tail(logs / f'{name}.log')}")
-            if name in healthy:
+            if name in well:
                 del waiting[name]
                 tell(f"  {name} is healthy after {time.monotonic() - begin:.0f} s")
         if waiting and time.monotonic() - begin > seconds:
@@ -259,31 +235,6 @@ def _wait(started: list[processes.Process], ports: Mapping[str, int], logs: Path
                 hint=f"See {', '.join(str(logs / f'{name}.log') for name in waiting)}.",
             )
         time.sleep(_POLL_SECONDS if waiting else 0)
-
-
-def _healthy(ports: Mapping[str, int]) -> set[str]:
-    """Names of the processes that are well, by Airflow's and MLflow's own word."""
-    found = set()
-    if _get(f"http://{HOST}:{ports['mlflow']}/health") is not None:
-        found.add("mlflow")
-    if (answer := _get(f"http://{HOST}:{ports['api-server']}/api/v2/monitor/health")) is not None:
-        found.add("api-server")
-        parts = json.loads(answer)
-        for name in ("scheduler", "dag-processor", "triggerer"):
-            if (parts.get(name.replace("-", "_")) or {}).get("status") == "healthy":
-                found.add(name)
-    return found
-
-
-def _get(url: str) -> bytes | None:
-    """The body of a page of this machine (never by a proxy), or None while nobody answers."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=5) as answer:
-            body: bytes = answer.read()
-            return body
-    except OSError:
-        return None
 
 
 def _refuse_taken(name: str, port: int) -> None:
@@ -321,7 +272,7 @@ def _platform(config: MLOpsConfig, ports: Mapping[str, int], started: tuple[str,
         airflow_url=f"http://localhost:{ports['api-server']}",
         mlflow_url=config.tracking_uri if served else f"http://localhost:{ports['mlflow']}",
         user=USER,
-        password=json.loads(_passwords_file(config).read_text(encoding="utf-8"))[USER],
+        password=credentials.password(config),
         logs=config.state_dir / "logs",
         started=started,
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mlops import processes, standalone
+from mlops import credentials, health, processes, standalone
 from mlops.config import MLOpsConfig
 from mlops.errors import ConfigError, MLOpsError, StorageError
 
@@ -160,7 +160,7 @@ def test_a_second_up_says_that_it_is_running_and_starts_nothing(
 ) -> None:
     """Process ids stay, the address is the one of the first time, and `down` ends each exactly once."""
     monkeypatch.setattr(standalone, "_commands", lambda *_: {"api-server": [sys.executable, "-c", SLEEP]})
-    monkeypatch.setattr(standalone, "_healthy", lambda _: {"api-server"})
+    monkeypatch.setattr(health, "healthy", lambda _: {"api-server"})
     said: list[str] = []
     port = _free_port()
     first = standalone.up(config, airflow_port=port, mlflow_port=_free_port(), tell=said.append)
@@ -189,9 +189,9 @@ def test_state_that_cannot_be_written_is_refused_with_the_setting_that_changes_i
 def test_secrets_are_made_once_and_are_for_this_user_alone(config: MLOpsConfig) -> None:
     """The login and the keys outlive a restart; files 600, folder 700; nothing secret in the shared environment."""
     first = standalone._platform_environment(config, 8080)
-    password = json.loads(standalone._passwords_file(config).read_text())
+    password = credentials.password(config)
     assert standalone._platform_environment(config, 8080) == first
-    assert json.loads(standalone._passwords_file(config).read_text()) == password
+    assert credentials.password(config) == password
     files = list((config.state_dir / "run" / "secrets").iterdir())
     assert len(files) == 2
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
@@ -214,13 +214,14 @@ def test_a_tracking_server_of_somebody_else_is_used_and_not_started(tmp_path: Pa
     config = MLOpsConfig.build(values)
     assert "mlflow" not in standalone._commands(config, {"api-server": 8080, "mlflow": 5000})
     (tmp_path / "var").mkdir()
-    standalone._secrets(config)
+    credentials.keys(config)
     platform = standalone._platform(config, {"api-server": 8080, "mlflow": 5000}, ())
     assert platform.mlflow_url == "http://tracking.example:5000"
 
 
 def test_airflows_processes_see_the_same_installation(config: MLOpsConfig) -> None:
     """A process with this environment, wherever it runs, loads settings equal to those of its maker."""
+    config = config.model_copy(update={"trusted_types": ("plant.Model", "plant.Scaler")})
     environ = {"PATH": os.environ["PATH"]} | standalone.airflow_environment(config)
     code = "from mlops.config import MLOpsConfig; print(MLOpsConfig.load().model_dump_json(exclude={'variables'}))"
     run = subprocess.run([sys.executable, "-c", code], env=environ, cwd="/", capture_output=True, text=True, check=True)
