@@ -147,6 +147,7 @@ class Odd:
     """A detector that nobody knows."""
 
     def __init__(self, random_state: int = 0) -> None:
+        """A seed, as the catalogue gives one to everything that takes it."""
         self.random_state = random_state
 
     def fit(self, X: np.ndarray) -> Odd:
