@@ -115,18 +115,37 @@ def _iso(value: Any) -> str:
 
 
 def _print_reigns(model: str, chosen: tuple[Any, ...]) -> None:
+    """One reign with all that is known of it; several as a table."""
+    console = Console(highlight=False)
+    if len(chosen) == 1:
+        for name, value in _facts(chosen[0]).items():
+            console.print(f"[bold]{name:<9}[/]{value}", soft_wrap=True)
+        return
     table = Table(box=None, title=model, title_justify="left", title_style="bold", pad_edge=False)
-    for name in ("version", "from (UTC)", "to", "night", "by", "how", "evidence", "ledger", "why"):
-        table.add_column(name, overflow="fold")
+    for name in ("version", "from (UTC)", "to", "how", "why"):
+        table.add_column(name, no_wrap=name in ("version", "from (UTC)", "to"))
     for reign in chosen:
-        until = f"{reign.until_at:%Y-%m-%d %H:%M:%S}" if reign.until_at else "now"
-        table.add_row(
-            str(reign.version), f"{reign.from_at:%Y-%m-%d %H:%M:%S}", until, str(reign.night or ""), reign.by,
-            reign.kind, reign.evidence_hash[:12], str(reign.entry_seq), reign.reason,
-        )  # fmt: skip
-    Console(soft_wrap=False, highlight=False).print(table)
-    if len(chosen) == 1 and chosen[0].evidence_uri:
-        typer.echo(f"evidence: {chosen[0].evidence_uri.replace('.json', '.html')}  sha256 {chosen[0].evidence_hash}")
+        when = _minute(reign.from_at), _minute(reign.until_at)
+        table.add_row(f"v{reign.version}", *when, reign.kind, reign.reason)
+    console.print(table)
+
+
+def _facts(reign: Any) -> dict[str, str]:
+    facts = {
+        "champion": f"version {reign.version}",
+        "from": f"{reign.from_at:%Y-%m-%d %H:%M:%S} UTC" + (f", night of {reign.night}" if reign.night else ""),
+        "to": f"{reign.until_at:%Y-%m-%d %H:%M:%S} UTC" if reign.until_at else "now",
+        "how": f"{reign.kind} by {reign.by}",
+        "why": reign.reason,
+        "evidence": reign.evidence_uri.replace(".json", ".html"),
+        "sha256": reign.evidence_hash,
+        "ledger": f"entry {reign.entry_seq}, {reign.entry_hash}",
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _minute(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}" if moment else "now"
 
 
 def _print_checks(title: str, found: tuple[Any, ...]) -> None:

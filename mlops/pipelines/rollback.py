@@ -19,7 +19,7 @@ from mlops.governance.champions import Reign
 from mlops.pipelines import champions
 from mlops.pipelines.champions import Standing
 from mlops.pipelines.night import report
-from mlops.records import Outcome, PromotionRecord, StepReport, from_dict
+from mlops.records import PromotionRecord, StepReport, from_dict
 from mlops.services import Services
 from mlops.spec import ModelSpec
 
@@ -54,8 +54,8 @@ def run(
         ends: the reign that the request is about, as `ask` gave it; default: the one that lasts now.
 
     Returns:
-        done (now or already; the record is a `PromotionRecord`), no (the champion was replaced since, or `to` cannot
-        be it, with what could), or nothing_to_do (nobody to go back to, in words).
+        done (now or already; the record is a `PromotionRecord`), or no: the champion was replaced since, `to` cannot be
+        it (with what could), or there is nobody to go back to. Who asked for it must not take that for success.
 
     Raises:
         LeaseError: another change of this champion is under way.
@@ -71,13 +71,11 @@ def run(
             return report("rollback", spec, day, "done", record.reason, record)
         if where.reign is None or where.reign.entry_seq != ends:
             champions.settle(services, where)
-            return report("rollback", spec, day, *_not_now(where, ends))
+            return report("rollback", spec, day, "no", _not_now(where, ends))
         target = find_target(services, where, to)
         if target.reign is None:
             champions.settle(services, where)
-            nothing = to is None and not target.passed_over
-            words = _nowhere(services, where, to, target)
-            return report("rollback", spec, day, "nothing_to_do" if nothing else "no", words)
+            return report("rollback", spec, day, "no", _nowhere(services, where, to, target))
         made = champions.change(services, lease, _record(services, where, target, reason, day), key)
         _check_files(services, made)
         return report("rollback", spec, day, "done", made.reason, made)
@@ -114,14 +112,13 @@ def _key(spec: ModelSpec, ends: int | None) -> str:
     return f"{spec.name}/rollback/of-{ends}" if ends is not None else ""
 
 
-def _not_now(where: Standing, ends: int | None) -> tuple[Outcome, str]:
+def _not_now(where: Standing, ends: int | None) -> str:
     """Nobody is champion, or not the one the request was about."""
     if where.reign is None:
-        return "nothing_to_do", f"{NOTHING}: {where.model} has no champion yet."
+        return f"{NOTHING}: {where.model} has no champion yet."
     asked = next((reign for reign in where.reigns if reign.entry_seq == ends), None)
     about = f"version {asked.version}" if asked else f"ledger entry {ends}, which made nobody champion"
-    words = f"The request was about {about}, but version {where.version} is champion now. Nothing was changed."
-    return "no", words
+    return f"The request was about {about}, but version {where.version} is champion now. Nothing was changed."
 
 
 def _nowhere(services: Services, where: Standing, to: int | None, target: Target) -> str:

@@ -48,7 +48,7 @@ def test_the_way_back_leads_on_and_ends(three: Contenders) -> None:
     assert [roll_back(three).record["version"] for _ in range(2)] == [2, 1]
     before = three.services.ledger.entries()
     told = roll_back(three)
-    assert (told.outcome, told.exit_code) == ("nothing_to_do", 0)
+    assert (told.outcome, told.exit_code) == ("no", 3)
     assert told.reason == "There is nothing to go back to: version 1 has no predecessor."
     assert (alias(three), three.services.ledger.entries()) == (1, before)
 
@@ -56,7 +56,7 @@ def test_the_way_back_leads_on_and_ends(three: Contenders) -> None:
 def test_without_a_champion_there_is_nothing_to_go_back_to(contenders: Contenders) -> None:
     """A model that never had one says so."""
     told = roll_back(contenders)
-    assert (told.outcome, kinds(contenders)) == ("nothing_to_do", [])
+    assert (told.outcome, kinds(contenders)) == ("no", [])
     assert told.reason.startswith("There is nothing to go back to:")
     assert told.reason.endswith("has no champion yet.")
 
