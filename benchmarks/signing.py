@@ -76,13 +76,15 @@ def _folders(root: Path) -> None:
 
 def _formats(root: Path) -> None:
     import cloudpickle
-    import skops.io
 
     table = Table("algorithm", "skops [MB]", "write [ms]", "load [ms]", "pickle [MB]", "write [ms]", "load [ms]")
     for name in ALGORITHMS:
         scorer = _scorer(name)
         row: list[str] = []
-        for file, dumps in ((serialization.SKOPS_FILE, skops.io.dumps), (serialization.PICKLE_FILE, cloudpickle.dumps)):
+        for file, dumps in (
+            (serialization.SKOPS_FILE, serialization.dumps),
+            (serialization.PICKLE_FILE, cloudpickle.dumps),
+        ):
             folder = root / name / file
             folder.mkdir(parents=True)
             (folder / file).write_bytes(dumps(scorer))

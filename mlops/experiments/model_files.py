@@ -9,7 +9,6 @@ One rule: every MLflow client that has this project installed can load the folde
 from __future__ import annotations
 
 import logging
-import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -42,8 +41,8 @@ class LoggedScorer(Protocol):
     def packages(self) -> tuple[str, ...]: ...
     @property
     def trusted_types(self) -> tuple[str, ...]: ...
-    def untrusted_types(self, trusted_types: Sequence[str]) -> list[str]:
-        """Types in it that would be refused when it is loaded."""
+    def to_skops(self, trusted_types: Sequence[str]) -> bytes:
+        """As skops keeps it; a TrainingError if it holds types that are not trusted, or cannot be held."""
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Scores and what follows from them."""
@@ -75,48 +74,46 @@ def save(
     Raises:
         TrainingError: skops cannot hold it, or it holds other types, and a pickle is not allowed.
     """
-    from mlflow.exceptions import MlflowException
+    import mlflow.sklearn
+    from mlflow.models import Model
 
+    try:
+        data = scorer.to_skops(trusted_types)
+    except TrainingError as error:
+        if not allow_pickle:
+            raise
+        data = b""
+        _logger.info("%s is kept as a pickle: %s", scorer.algorithm, error.message)
+    model = Model(model_uuid=model_id, run_id=run_id, model_id=model_id)
     columns = [name for name in (scorer.entity, *scorer.features) if name in example.columns]
-    trusted = [*scorer.trusted_types, *trusted_types]
-
-    def write(kind: str) -> None:
-        import mlflow.sklearn
-        from mlflow.models import Model
-
+    with _quiet():
         mlflow.sklearn.save_model(
             scorer,
             str(path),
-            mlflow_model=Model(model_uuid=model_id, run_id=run_id, model_id=model_id),
-            serialization_format=kind,
-            skops_trusted_types=trusted if kind == "skops" else None,
+            mlflow_model=model,
+            serialization_format="cloudpickle",
             signature=_signature(scorer, example),
             input_example=example[columns].reset_index(drop=True),
             pip_requirements=requirements,
         )
-
-    with _quiet():
-        try:
-            write("skops")  # MLflow writes the file and reads it again with the trusted types
-        except MlflowException as error:
-            if not allow_pickle:
-                raise _refused(scorer, trusted_types, error) from error
-            shutil.rmtree(path, ignore_errors=True)
-            write("cloudpickle")
-            _logger.info("%s is kept as a pickle: skops cannot hold it, or it has types not trusted", scorer.algorithm)
+    if data:
+        _put_in_place_of_the_pickle(data, [*scorer.trusted_types, *trusted_types], path, model)
 
 
-def _refused(scorer: LoggedScorer, trusted_types: Sequence[str], error: Exception) -> TrainingError:
-    if others := scorer.untrusted_types(trusted_types):
-        return TrainingError(
-            f"{scorer.algorithm} holds types that nobody here would load: {', '.join(others)}.",
-            hint="If you know and trust their code, add them to `trusted_types` in the settings (MLOPS_TRUSTED_TYPES), "
-            "or set MLOPS_ALLOW_PICKLE=true.",
-        )
-    return TrainingError(
-        f"{scorer.algorithm} cannot be kept by skops: {error}.",
-        hint="Set MLOPS_ALLOW_PICKLE=true to keep it as a pickle.",
-    )
+def _put_in_place_of_the_pickle(data: bytes, types: list[str], path: Path, model: Any) -> None:
+    """MLflow would write the file by itself, in three times the time; what it says of the folder is kept true."""
+    from mlflow.models.model import MLMODEL_FILE_NAME
+
+    (path / "model.pkl").unlink()
+    (path / "model.skops").write_bytes(data)
+    model.flavors["python_function"]["model_path"] = "model.skops"
+    model.flavors["sklearn"] |= {
+        "pickled_model": "model.skops",
+        "serialization_format": "skops",
+        "skops_trusted_types": types,
+    }
+    model.model_size_bytes = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    model.save(str(path / MLMODEL_FILE_NAME))
 
 
 @contextmanager

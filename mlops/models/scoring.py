@@ -175,11 +175,11 @@ class Scorer:
         """What the file of a scorer may hold anywhere, see `mlops.models.trusted_types`."""
         return TRUSTED_TYPES
 
-    def untrusted_types(self, trusted_types: Sequence[str]) -> list[str]:
-        """Types in it that are neither on that list nor on the given one, and would be refused when it is loaded."""
-        from mlops.models.serialization import untrusted_types as others
+    def to_skops(self, trusted_types: Sequence[str]) -> bytes:
+        """As skops keeps it; a TrainingError if it holds types that are on neither list, or cannot be held."""
+        from mlops.models import serialization
 
-        return others(self, trusted_types)
+        return serialization.dumps(self, trusted_types)
 
     def with_threshold(self, threshold: float) -> Scorer:
         """The same scorer, flagging rows whose score is above `threshold`."""

@@ -8,12 +8,15 @@ One rule: a list of types that comes with a model is never read.
 
 from __future__ import annotations
 
+import io
+import json
 import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
-from mlops.errors import RegistryError, UntrustedTypeError
+from mlops.errors import RegistryError, TrainingError, UntrustedTypeError
 from mlops.models.trusted_types import TRUSTED_TYPES
 
 SKOPS_FILE, PICKLE_FILE = "model.skops", "model.pkl"
@@ -47,15 +50,44 @@ def load(folder: Path, *, name: str, trusted_types: Sequence[str] = (), allow_pi
     return _read(lambda: _from_skops(data, name, [*TRUSTED_TYPES, *trusted_types]), name)
 
 
-def untrusted_types(scorer: Any, trusted_types: Sequence[str] = ()) -> list[str]:
-    """Types in a scorer that would be refused when it is loaded; empty also if skops cannot hold it at all."""
+def dumps(scorer: Any, trusted_types: Sequence[str] = ()) -> bytes:
+    """A scorer as skops keeps it, after it was read again with the types that are trusted here.
+
+    Args:
+        scorer: fitted.
+        trusted_types: types trusted beside the packaged list.
+
+    Raises:
+        TrainingError: it holds other types, or skops cannot hold it.
+    """
+    try:
+        data = _written(scorer)
+        _from_skops(data, scorer.algorithm, [*TRUSTED_TYPES, *trusted_types])
+    except UntrustedTypeError as error:
+        raise TrainingError(error.message, hint=f"{error.hint} Or set MLOPS_ALLOW_PICKLE=true.") from error
+    except Exception as error:
+        raise TrainingError(
+            f"{scorer.algorithm} cannot be kept by skops: {error}.",
+            hint="Set MLOPS_ALLOW_PICKLE=true to keep it as a pickle.",
+        ) from error
+    return data
+
+
+def _written(scorer: Any) -> bytes:
+    """What `skops.io.dumps` writes, without blanks: they cost it more time than all the rest, and half the file."""
     import skops.io
 
     try:
-        data = skops.io.dumps(scorer)
-        return sorted(set(skops.io.get_untrusted_types(data=data)) - {*TRUSTED_TYPES, *trusted_types})
-    except Exception:  # noqa: BLE001 - what skops cannot hold fails in many ways; its types are then not to be known
-        return []
+        from skops.io._utils import SaveContext, get_state
+    except ImportError:  # another version, arranged otherwise
+        return bytes(skops.io.dumps(scorer))
+    buffer = io.BytesIO()
+    with ZipFile(buffer, "w") as file:
+        context = SaveContext(zip_file=file)
+        state = get_state(scorer, context)
+        state |= {"protocol": context.protocol, "_skops_version": skops.__version__}
+        file.writestr("schema.json", json.dumps(state))
+    return buffer.getvalue()
 
 
 def _from_skops(data: bytes, name: str, trusted: list[str]) -> Any:
