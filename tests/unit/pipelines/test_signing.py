@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -14,8 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from mlops.cli.__main__ import app
+from mlops.config import MLOpsConfig
 from mlops.errors import ConfigError, IntegrityError, LedgerError
-from mlops.mlflow_store import digest_of, file_digests
+from mlops.mlflow_store import digest_of, file_digests, open_client
 from mlops.models import catalogue
 from mlops.pipelines import signing, training
 from mlops.records import ModelVersion, RunRecord, StepReport, TrainingSet, from_dict
@@ -44,6 +46,21 @@ SET = TrainingSet(
     holdout_start=TRAINED_AT,
     window_end=TRAINED_AT,
 )
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables, made once: it needs seconds for them."""
+    home = tmp_path_factory.mktemp("empty")
+    open_client(MLOpsConfig.build({"home": home}))
+    return home / "var" / "mlflow"
+
+
+@pytest.fixture
+def services(config: MLOpsConfig, empty: Path) -> Services:
+    """An installation of the test's own: registry, ledger and keys."""
+    shutil.copytree(empty, config.state_dir / "mlflow")
+    return Services.open(config)
 
 
 def fitted(services: Services, bins: int = 5) -> RunRecord:
