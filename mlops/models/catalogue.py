@@ -70,7 +70,7 @@ _NOUNS = {"anomaly": "a detector", "classification": "a classifier", "regression
 # PyOD's own ECOD and COPOD score a row differently in every batch, its HBOS compiles for seconds in every process;
 # whoever names them gets the frozen form.
 _FROZEN: dict[str, type[Any]] = {"ECOD": FrozenECOD, "COPOD": FrozenCOPOD, "HBOS": FrozenHBOS}
-_PACKAGES = ("mlflow", "scikit-learn", "numpy", "pandas", "scipy", "cloudpickle")
+_PACKAGES = ("mlflow", "scikit-learn", "numpy", "pandas", "scipy", "skops", "cloudpickle")
 
 
 def names(task: Task) -> tuple[str, ...]:

@@ -13,27 +13,17 @@ One rule: this folder is the root of trust; nothing that comes with a model has 
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-import os
-import stat
-import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from mlops.config import MLOpsConfig
 from mlops.errors import ConfigError, did_you_mean
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
+from mlops.models.key_files import fingerprint_of, pem_of, private_key, public_key, publish, writing
 
 ID_LENGTH = 16
-CURVES = ("secp256r1", "secp384r1", "secp521r1")  # those that OpenSSF model signing knows
-_OTHERS_MAY_READ = stat.S_IWGRP | stat.S_IRWXO
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +63,21 @@ class Keyring:
         Raises:
             ConfigError: a file is no public key.
         """
-        revoked = self._revoked()
         current = self._current_fingerprint()
-        found = {key.fingerprint: key for key in revoked.values()}
-        for path in sorted((self.folder / "trusted").glob("*.pem")):
-            try:
-                fingerprint = _fingerprint(_public_key(path))
-            except ConfigError:
-                if path.exists():
-                    raise
-                continue  # another process was first to make a key, and took this one back
-            if fingerprint not in found:
-                status: Literal["current", "trusted"] = "current" if fingerprint == current else "trusted"
-                found[fingerprint] = Key(fingerprint[:ID_LENGTH], fingerprint, status, path)
+        found = [
+            replace(key, status="current") if key.fingerprint == current and key.status == "trusted" else key
+            for key in self._public().values()
+        ]
         order = ("current", "trusted", "revoked")
-        return tuple(sorted(found.values(), key=lambda key: (order.index(key.status), key.id)))
+        return tuple(sorted(found, key=lambda key: (order.index(key.status), key.id)))
+
+    def vouching(self, fingerprint: str) -> Key | None:
+        """The public key of a fingerprint, trusted or revoked; the private key is not touched.
+
+        Raises:
+            ConfigError: a file is no public key.
+        """
+        return self._public().get(fingerprint)
 
     def find(self, key_id: str) -> Key:
         """The key of an id, or of the start of one.
@@ -170,14 +160,14 @@ class Keyring:
         if key.status == "revoked":
             return key
         facts = {"fingerprint": key.fingerprint, "revoked_at": at.isoformat(), "reason": reason}
-        with _writing(self.folder):
+        with writing(self.folder):
             record = self.folder / "revoked" / f"{key.id}.json"
             record.parent.mkdir(parents=True, exist_ok=True)
             pem = key.path.read_bytes()
-            _publish(record.with_suffix(".pem"), pem, mode=0o644)
-            _publish(record, json.dumps(facts, indent=2).encode(), mode=0o644)  # from here on it is revoked
+            publish(record.with_suffix(".pem"), pem, mode=0o644)
+            publish(record, json.dumps(facts, indent=2).encode(), mode=0o644)  # from here on it is revoked
             for path in (self.folder / "trusted").glob("*.pem"):
-                if _fingerprint(_public_key(path)) == key.fingerprint:
+                if fingerprint_of(public_key(path)) == key.fingerprint:
                     path.unlink()
         if key.status == "current":
             self.rotate()
@@ -193,10 +183,22 @@ class Keyring:
             return self.find(key_id).path.read_text()
         if not self.private.exists():
             raise ConfigError(f"There is no private key at {self.private}.", hint="Make one: mlops keys create")
-        return _pem(_private_key(self.private).public_key()).decode()
+        return pem_of(private_key(self.private).public_key()).decode()
 
     def _current_fingerprint(self) -> str:
-        return _fingerprint(_private_key(self.private).public_key()) if self.private.exists() else ""
+        return fingerprint_of(private_key(self.private).public_key()) if self.private.exists() else ""
+
+    def _public(self) -> dict[str, Key]:
+        found = self._revoked()
+        for path in sorted((self.folder / "trusted").glob("*.pem")):
+            try:
+                fingerprint = fingerprint_of(public_key(path))
+            except ConfigError:
+                if path.exists():
+                    raise
+                continue  # another process was first to make a key, and took this one back
+            found.setdefault(fingerprint, Key(fingerprint[:ID_LENGTH], fingerprint, "trusted", path))
+        return found
 
     def _revoked(self) -> dict[str, Key]:
         found = {}
@@ -227,87 +229,11 @@ class Keyring:
         private = made.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        fingerprint = _fingerprint(made.public_key())
+        fingerprint = fingerprint_of(made.public_key())
         public = self.folder / "trusted" / f"{fingerprint[:ID_LENGTH]}.pem"
-        with _writing(self.folder):
+        with writing(self.folder):
             public.parent.mkdir(parents=True, exist_ok=True)
             self.private.parent.mkdir(parents=True, exist_ok=True)
-            _publish(public, _pem(made.public_key()), mode=0o644)
-            if not _publish(self.private, private, mode=0o600, keep=keep):
+            publish(public, pem_of(made.public_key()), mode=0o644)
+            if not publish(self.private, private, mode=0o600, keep=keep):
                 public.unlink()  # another process was first: its key is the one
-
-
-def _publish(path: Path, data: bytes, *, mode: int, keep: bool = False) -> bool:
-    """Write a file whole; with `keep` only if there is none. Returns whether it is the one written here."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        if not keep:
-            temporary.replace(path)
-            return True
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, path)
-            return True
-        return False
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(
-            f"The keys in {folder} cannot be written: {error.strerror or error}.",
-            hint="Set MLOPS_KEYS_DIR to a folder that can be, or make the key where the secret is kept.",
-        ) from error
-
-
-def _private_key(path: Path) -> EllipticCurvePrivateKey:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    try:
-        mode = path.stat().st_mode
-        if mode & _OTHERS_MAY_READ:
-            raise ConfigError(
-                f"The private key {path} has mode {stat.S_IMODE(mode):04o}: others than its owner can read it.",
-                hint=f"chmod 600 {path}; if somebody may have read it, `mlops keys rotate` and revoke the old one.",
-            )
-        found = load_pem_private_key(path.read_bytes(), None)
-    except (ValueError, TypeError, OSError) as error:
-        raise ConfigError(f"{path} cannot be read as a private key: {error}.", hint=_WANTED) from error
-    if not isinstance(found, EllipticCurvePrivateKey) or found.curve.name not in CURVES:
-        raise ConfigError(f"{path} is no key that can sign models.", hint=_WANTED)
-    return found
-
-
-def _public_key(path: Path) -> EllipticCurvePublicKey:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
-    try:
-        found = load_pem_public_key(path.read_bytes())
-    except (ValueError, TypeError, OSError) as error:
-        raise ConfigError(f"{path} cannot be read as a public key: {error}.", hint=_WANTED) from error
-    if not isinstance(found, EllipticCurvePublicKey) or found.curve.name not in CURVES:
-        raise ConfigError(f"{path} is no key that can vouch for models.", hint=_WANTED)
-    return found
-
-
-_WANTED = f"Expected an elliptic-curve key ({', '.join(CURVES)}) as PEM without a passphrase: see `mlops keys create`."
-
-
-def _pem(public: EllipticCurvePublicKey) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-
-
-def _fingerprint(public: EllipticCurvePublicKey) -> str:
-    return hashlib.sha256(_pem(public)).hexdigest()

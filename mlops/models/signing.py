@@ -107,7 +107,7 @@ def verified(signature: bytes, subject: str, keyring: Keyring, workspace: Path) 
 
 
 def _trusted(fingerprint: str, subject: str, keyring: Keyring) -> Key:
-    key = next((key for key in keyring.known() if fingerprint and key.fingerprint == fingerprint), None)
+    key = keyring.vouching(fingerprint)
     if key is None:
         raise IntegrityError(
             f"{subject} is signed by the key {fingerprint[:ID_LENGTH] or '(none named)'}, which is not trusted here. "

@@ -342,7 +342,7 @@ def test_a_logged_scorer_pins_only_what_it_needs(
     with tracker.run(KEY, experiment=experiment) as run:
         uri, digest = run.log_scorer(scorer, rows.head(5))
     location = Path(tracker.client.get_logged_model(uri.removeprefix("models:/")).artifact_location)
-    wanted = {"mlflow", "scikit-learn", "numpy", "pandas", "scipy", "cloudpickle"}
+    wanted = {"mlflow", "scikit-learn", "numpy", "pandas", "scipy", "skops", "cloudpickle"}
     assert set((location / "requirements.txt").read_text().split()) == {f"{name}=={version(name)}" for name in wanted}
     assert digest == digest_of(file_digests(location))
 

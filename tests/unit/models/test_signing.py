@@ -280,6 +280,9 @@ def test_a_consumer_loads_with_public_keys_alone(place: Place, tmp_path: Path) -
     consumer = replace(place, config=config)
     assert isinstance(consumer.registry.load(version), Scorer)
     assert not (consumer_keys / "signing.key").exists()
+    (consumer_keys / "signing.key").write_text("whatever lies there is of no concern to who only loads")
+    assert consumer.registry.verify(version) == version.signed_by
+    (consumer_keys / "signing.key").unlink()
     with pytest.raises(ConfigError, match="mlops keys create"):
         consumer.register(1)
     assert [item.version for item in place.registry.versions(place.model)] == [1]
