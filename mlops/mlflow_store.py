@@ -69,7 +69,12 @@ def _prepare_sqlite(path: Path) -> None:
 def file_digests(folder: Path) -> dict[str, str]:
     """sha256 of every file of a model below a folder, by its relative path with forward slashes, sorted."""
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items() if name not in MARKS}
+    return {name: _sha256(path) for name, path in files.items() if name not in MARKS}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_of(files: Mapping[str, str]) -> str:

@@ -167,6 +167,31 @@ def test_matching_digests_in_the_registry_do_not_help_who_changed_a_file(
     assert re.search(words, refused(place, place.make_digests_fit(version)))
 
 
+def test_any_flipped_bit_of_a_registered_version_is_refused_with_the_files_name(place: Place) -> None:
+    """Whichever file of the folder as MLflow wrote it: loading and verifying name it, and nothing else."""
+    version = place.register()
+    folder = place.folder(version)
+    names = sorted(file_digests(folder))
+    assert {"MLmodel", "model.skops", "requirements.txt"} <= set(names)
+
+    @settings(max_examples=30, deadline=None)
+    @given(data=st.data())
+    def flip(data: st.DataObject) -> None:
+        path = folder / data.draw(st.sampled_from(names))
+        before = path.read_bytes()
+        content = bytearray(before)
+        content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+        path.write_bytes(content)
+        try:
+            words = refused(place, version)
+        finally:
+            path.write_bytes(before)
+        assert f"not what was signed (changed: {path.name}). It was not loaded." in words
+
+    flip()
+    assert isinstance(place.registry.load(version), Scorer)
+
+
 def test_digests_that_differ_from_the_signature_are_refused_too(place: Place) -> None:
     """The files are those signed, but the registry speaks of others: gates and ledger judged something else."""
     version = place.register()
