@@ -99,9 +99,8 @@ def _formats(root: Path) -> None:
 
 def _registrations(home: Path) -> None:
     services = Services.open(MLOpsConfig.build({"home": home, "var": str(home / "var"), "code_version": "bench"}))
-    table = Table(
-        "algorithm", "log [ms]", "register, sign [ms]", "ledger [ms]", "all [ms]", "CPU [ms]", "per hour", "load [ms]"
-    )
+    heads = ("log", "register, sign", "ledger", "all", "of it CPU", "load")
+    table = Table("[ms]", *heads, "versions/h")
     for name in ALGORITHMS:
         scorer = _scorer(name)
         _register(services, scorer, name, -1)  # imports, tables, keys
