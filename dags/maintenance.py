@@ -4,6 +4,8 @@
 
 **Writes** `reap`: runs that a killed process has left RUNNING become KILLED, logged models that were cut short FAILED.
 `verify_ledger` writes nothing; it fails if an entry was edited, dropped or added by hand, and says which.
+`collect_garbage` says what of each model nobody can need any more, and deletes it where the spec says
+`retention: {automatic: true}`.
 
 **If it fails** nothing that was decided or learned is touched. A task that failed says what to do.
 
@@ -46,5 +48,12 @@ with DAG(
 
         return tasks.verify_ledger()
 
+    @task
+    def collect_garbage() -> list[dict[str, Any]]:
+        """Find, and where the spec says so delete, what nobody can need any more."""
+        from mlops.pipelines import tasks
+
+        return tasks.collect_garbage()
+
     reap()
-    verify_ledger()
+    verify_ledger() >> collect_garbage()

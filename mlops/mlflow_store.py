@@ -13,7 +13,7 @@ import sqlite3
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlops.config import MLOpsConfig
 from mlops.errors import StorageError
@@ -84,3 +84,46 @@ def digest_of(files: Mapping[str, str]) -> str:
     True
     """
     return hashlib.sha256(json.dumps(dict(files), sort_keys=True).encode()).hexdigest()
+
+
+def artifact_bytes(config: MLOpsConfig, uri: str) -> int:
+    """Size of all files below an artifact URI [bytes]; 0 if there are none or it cannot be read."""
+    from mlflow.exceptions import MlflowException
+
+    repository = _artifacts(config, uri)
+    total = 0
+    folders: list[str | None] = [None]
+    try:
+        while folders:
+            for found in repository.list_artifacts(folders.pop()):
+                if found.is_dir:
+                    folders.append(found.path)
+                else:
+                    total += int(found.file_size or 0)
+    except (MlflowException, OSError):
+        return total
+    return total
+
+
+def delete_artifacts(config: MLOpsConfig, uri: str) -> None:
+    """Delete all files below an artifact URI; nothing happens if there are none.
+
+    Raises:
+        StorageError: they could not be deleted.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        _artifacts(config, uri).delete_artifacts()
+    except FileNotFoundError:
+        return
+    except (MlflowException, OSError) as error:
+        raise StorageError(
+            f"The artifacts at {uri} could not be deleted: {error}.", hint="Mend the permissions and run it again."
+        ) from error
+
+
+def _artifacts(config: MLOpsConfig, uri: str) -> Any:
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    return get_artifact_repository(uri, tracking_uri=config.tracking_uri)

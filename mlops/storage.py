@@ -17,7 +17,7 @@ import re
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,15 @@ def content_hash(table: pa.Table) -> str:
                 encoded = str(value).encode()
                 digest.update(len(encoded).to_bytes(8, "little") + encoded)
     return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file as the file system lists it."""
+
+    uri: str
+    size: int  # [bytes]
+    modified_at: datetime
 
 
 @dataclass(frozen=True)
@@ -194,6 +203,18 @@ class Storage:
         """Whether a file or folder is there."""
         with self._fs(uri) as (fs, target):
             return bool(fs.exists(target))
+
+    def listing(self, uri: str) -> list[StoredFile]:
+        """All files below a folder, sorted by URI; empty if there is none."""
+        with self._fs(uri) as (fs, target):
+            found = fs.find(target, detail=True) if fs.exists(target) else {}
+            base = target.rstrip("/")
+        files = []
+        for path, info in sorted(found.items()):
+            changed = info.get("LastModified") or datetime.fromtimestamp(info["mtime"], UTC)
+            below = str(path)[len(base) :].lstrip("/")
+            files.append(StoredFile(f"{uri.rstrip('/')}/{below}", int(info["size"]), changed))
+        return files
 
     def delete(self, uri: str) -> None:
         """Remove a file or a folder with all below it; nothing happens if there is none."""

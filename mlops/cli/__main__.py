@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from mlops.cli import keys, ledger, maintenance, platform, promotion, specs, steps  # each adds its commands
+from mlops.cli import keys, ledger, maintenance, platform, promotion, retention, specs, steps  # each adds its commands
 from mlops.cli.app import app, main
 
-__all__ = ["app", "keys", "ledger", "main", "maintenance", "platform", "promotion", "specs", "steps"]
+__all__ = ["app", "keys", "ledger", "main", "maintenance", "platform", "promotion", "retention", "specs", "steps"]
 
 if __name__ == "__main__":
     main()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from mlops.config import MLOpsConfig
 from mlops.errors import IntegrityError, RegistryError
-from mlops.mlflow_store import MARKS
+from mlops.mlflow_store import MARKS, delete_artifacts
 from mlops.models.keys import ID_LENGTH
 from mlops.records import ModelVersion
 
@@ -71,6 +71,21 @@ class Artifacts:
     def location(self, model_uri: str) -> str:
         """Where the files of a logged model lie."""
         return str(self.client.get_logged_model(model_uri.removeprefix("models:/")).artifact_location)
+
+    def remove(self, model_uri: str) -> None:
+        """Delete the files of a logged model, then its record; nothing happens if it is gone already.
+
+        Raises:
+            StorageError: the files could not be deleted.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            location = self.location(model_uri)
+        except MlflowException:
+            return
+        delete_artifacts(self.config, location)
+        self.client.delete_logged_model(model_uri.removeprefix("models:/"))
 
     def keep_signature(self, version: ModelVersion, key_id: str, signature: bytes) -> None:
         """Keep a signature with the version's run."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlops.errors import IntegrityError
+from mlops.errors import IntegrityError, RegistryError
 from mlops.mlflow_store import digest_of, file_digests
 from mlops.models import signing
 from mlops.models.artifacts import Artifacts
@@ -55,3 +55,19 @@ def keep_signature(artifacts: Artifacts, version: ModelVersion, folder: Path, pr
     key_id = signing.claimed_key_id(signature)
     artifacts.keep_signature(version, key_id, signature)
     artifacts.client.set_model_version_tag(version.model, str(version.version), f"{PREFIX}signed_by", key_id)
+
+
+def remove(artifacts: Artifacts, model: str, version: int) -> None:
+    """Delete a version's record first, so that nobody can find it, then its files."""
+    from mlflow.exceptions import MlflowException
+
+    client = artifacts.client
+    try:
+        found = client.get_model_version(model, str(version))
+        client.delete_model_version(model, str(version))
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return
+        raise RegistryError(f"Version {version} of {model} could not be deleted: {error}") from error
+    if uri := found.tags.get(f"{PREFIX}model_uri"):
+        artifacts.remove(uri)

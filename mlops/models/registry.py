@@ -254,6 +254,20 @@ class ModelRegistry:
             )
         return loaded
 
+    def delete(self, model: str, version: int) -> None:
+        """Delete a version, then its files; one that is gone already is no error.
+
+        Raises:
+            RegistryError: an alias points to it, or its files could not be deleted (they belong to no version then).
+        """
+        with self._guard(f"registry/{model}"):
+            if names := [alias for alias, number in self.aliases(model).items() if number == version]:
+                raise RegistryError(
+                    f"Version {version} of {model} is {' and '.join(names)}; it was not deleted.",
+                    hint="MLflow would drop the alias without a word. Promote or roll back to another version first.",
+                )
+            registration.remove(self.artifacts, model, version)
+
     def _by_inputs(self, model: str, inputs_hash: str) -> ModelVersion | None:
         found = self._search(f"name = '{model}' and tag.`{PREFIX}inputs_hash` = '{inputs_hash}'")
         if not found:

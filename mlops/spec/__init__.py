@@ -15,6 +15,7 @@ from mlops.spec.loading import find_spec, load_spec, load_specs, nested_spec
 from mlops.spec.model import ModelSpec
 from mlops.spec.operation import AlertsSpec, DriftSpec, ScheduleSpec
 from mlops.spec.promotion import PromotionSpec
+from mlops.spec.retention import RetentionSpec
 
 __all__ = [
     "OBJECTIVES",
@@ -29,6 +30,7 @@ __all__ = [
     "ModelSpec",
     "ObjectiveSpec",
     "PromotionSpec",
+    "RetentionSpec",
     "ScheduleSpec",
     "SourceSpec",
     "SplitSpec",

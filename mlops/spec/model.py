@@ -16,6 +16,7 @@ from mlops.spec.gates import GatesSpec
 from mlops.spec.learning import OBJECTIVES, CandidateSpec, FeaturesSpec, ObjectiveSpec, SplitSpec, Task
 from mlops.spec.operation import AlertsSpec, DriftSpec, ScheduleSpec
 from mlops.spec.promotion import PromotionSpec
+from mlops.spec.retention import RetentionSpec
 
 _NAME = re.compile(r"^[a-z][a-z0-9_]{1,62}$")
 
@@ -41,6 +42,7 @@ class ModelSpec(Frozen):
     )
     gates: GatesSpec = GatesSpec()
     promotion: PromotionSpec = PromotionSpec()
+    retention: RetentionSpec = RetentionSpec()
     drift: DriftSpec = DriftSpec()
     schedule: ScheduleSpec = ScheduleSpec()
     alerts: AlertsSpec = AlertsSpec()
@@ -57,6 +59,11 @@ class ModelSpec(Frozen):
     def _whole(self) -> ModelSpec:
         if self.task != "anomaly" and self.label is None:
             raise ValueError(f"task {self.task} needs a label")
+        if self.label and (kept := self.retention.predictions_days) and kept <= self.label.maturity_days:
+            raise ValueError(
+                f"retention.predictions_days {kept} must be above label.maturity_days {self.label.maturity_days}: "
+                "predictions are needed until their labels are mature"
+            )
         labels = [candidate.label for candidate in self.candidates]
         if len(set(labels)) != len(labels):
             raise ValueError(f"candidates {labels} share a name: give each its own `name`")
