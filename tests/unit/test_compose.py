@@ -170,7 +170,7 @@ def test_compose_itself_accepts_the_file(tmp_path: Path) -> None:
     env = tmp_path / ".env"
     env.write_text(_module(ROOT / "deploy" / "compose" / "make_env.py").environment())
     command = [
-        "docker-compose",
+        *COMPOSE_COMMAND,
         "--file",
         str(ROOT / "docker-compose.yaml"),
         "--env-file",

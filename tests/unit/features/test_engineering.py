@@ -120,7 +120,7 @@ def regular(values: list[float], step: str = "10min", pump: str = "p1") -> pd.Da
     return pd.DataFrame({"pump": pump, "at": at, "arrived": at, "a": values})
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(tables())
 def test_features_equal_the_definition_written_as_loops(rows: pd.DataFrame) -> None:
     """On any table, with ties, nulls, gaps and late rows, every feature is what its definition says."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -69,7 +70,7 @@ def opened(home: Path, tmp_path_factory: pytest.TempPathFactory) -> FeatureStore
 def store(opened: FeatureStore) -> FeatureStore:
     """The installation without any features."""
     opened.storage.delete(opened.storage.uri("features"))
-    with sqlite3.connect(opened.config.state_dir / "feast" / "online.db") as connection:
+    with contextlib.closing(sqlite3.connect(opened.config.state_dir / "feast" / "online.db")) as connection, connection:
         for view in ("levels", "site", "again"):
             connection.execute(f"delete from mlops_{view}")
     return opened
@@ -484,7 +485,7 @@ def test_online_values_are_the_offline_values_to_the_last_bit(store: FeatureStor
 
 def test_an_online_store_that_was_never_filled_says_so(fresh: FeatureStore, tmp_path: Path) -> None:
     """A broken online store is an error with the next step in it, never an empty answer."""
-    with sqlite3.connect(tmp_path / "var" / "feast" / "online.db") as connection:
+    with contextlib.closing(sqlite3.connect(tmp_path / "var" / "feast" / "online.db")) as connection, connection:
         connection.execute("drop table mlops_levels")
     with pytest.raises(FeatureError, match=r"does not answer .* Run the features step"):
         fresh.online(SERVICE, ["p1"])
