@@ -11,8 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from typing import TypeVar
 
@@ -25,12 +24,15 @@ from scipy.stats import binomtest
 from benchmarks import planted, worlds
 from mlops.models import gates
 from mlops.models.comparison import METRICS, Method
+from mlops.records import GateResult
 from mlops.spec import GatesSpec
 
 DELTAS = (0.0, -0.005, -0.01, -0.02, 0.01, 0.02)
 ROWS = (500, 2_000, 10_000)
 MARGIN = 0.01  # of the non-inferiority test
 STEPS_PER_HOUR = 6
+RULES = ("at_least", "superiority", "non_inferiority")
+_RULE_NAMES = {"at_least": ">=", "superiority": "superiority", "non_inferiority": f"not worse by {MARGIN}"}
 _CHUNK = 50  # worlds a process lives through at a time
 
 
@@ -39,7 +41,7 @@ class Cell:
     """One probability to find.
 
     Args:
-        rule: who decides: at_least (`>=`), superiority or non_inferiority.
+        rule: who decides, one of `RULES`; at_least is `>=`.
         method: how the bound is made.
         metric: name in `METRICS`.
         rows: held-out rows; for `fleet` worlds entities × steps.
@@ -71,9 +73,25 @@ def promoted(cell: Cell, chunk: int, repeats: int) -> int:
     return sum(_promoted_once(cell, rng) for _ in range(repeats))
 
 
+def verdicts(cell: Cell, chunk: int, repeats: int) -> tuple[int, ...]:
+    """In how many of a chunk's worlds each of `RULES` promotes, all of them from one comparison a world."""
+    rng = np.random.default_rng([chunk, *cell.world])
+    counts = np.zeros(len(RULES), dtype=int)
+    for _ in range(repeats):
+        result = _compared(replace(cell, rule="superiority"), rng)
+        assert result.value is not None
+        counts += [result.numbers["difference"] >= 0, result.verdict == "pass", result.value > -MARGIN]
+    return tuple(counts.tolist())
+
+
 def _promoted_once(cell: Cell, rng: np.random.Generator) -> bool:
-    metric = METRICS[cell.metric]
-    higher = not cell.metric.endswith("error")
+    if cell.rule == "at_least":
+        return _compared(replace(cell, rule="superiority"), rng).numbers["difference"] >= 0
+    return _compared(cell, rng).verdict == "pass"
+
+
+def _compared(cell: Cell, rng: np.random.Generator) -> GateResult:
+    """What the gate says in the next world."""
     if cell.block_hours is None:
         y, challenger, champion = worlds.pair(rng, cell.metric, cell.rows, cell.delta, correlation=cell.correlation)
         blocks = np.arange(len(y))
@@ -81,43 +99,31 @@ def _promoted_once(cell: Cell, rng: np.random.Generator) -> bool:
         (y, challenger, champion), who, when = worlds.fleet(rng)
         length = int(cell.block_hours * STEPS_PER_HOUR)
         blocks = who * 1_000 + when // length if length else np.arange(len(y))
-    seed = int(rng.integers(2**32))
-    if cell.rule == "at_least":
-        ours, theirs = metric(y, challenger), metric(y, champion)
-        assert ours is not None
-        assert theirs is not None
-        return ours >= theirs if higher else ours <= theirs
-    result = gates.better_than_champion(
-        metric,
+    margin = MARGIN if cell.rule == "non_inferiority" else 0.0
+    return gates.better_than_champion(
+        METRICS[cell.metric],
         cell.metric,
         y,
         challenger,
         champion,
         blocks=blocks,
-        higher_is_better=higher,
-        spec=GatesSpec.model_validate(
-            {
-                "comparison": cell.rule,
-                "margin": MARGIN if cell.rule == "non_inferiority" else 0.0,
-                "method": cell.method,
-            }
-        ),
-        rng=np.random.default_rng(seed),
+        higher_is_better=not cell.metric.endswith("error"),
+        spec=GatesSpec.model_validate({"comparison": cell.rule, "margin": margin, "method": cell.method}),
+        rng=np.random.default_rng(int(rng.integers(2**32))),
     )
-    return result.verdict == "pass"
 
 
 C = TypeVar("C", Cell, "Planted")
 
 
-def probabilities(cells: Sequence[C], work: Callable[[C, int, int], int]) -> dict[C, int]:
-    """How often the challenger of each cell was promoted, found by two processes, with a progress bar."""
+def tallied(cells: Sequence[C], work: Callable[[C, int, int], tuple[int, ...]]) -> dict[C, list[int]]:
+    """How often challengers were promoted in each cell, found by two processes, with a progress bar."""
     jobs = [
         (cell, chunk, min(_CHUNK, cell.repeats - chunk * _CHUNK))
         for cell in cells
         for chunk in range(-(-cell.repeats // _CHUNK))
     ]
-    found = dict.fromkeys(cells, 0)
+    found: dict[C, list[int]] = {}
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with (
         ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool,
@@ -127,7 +133,8 @@ def probabilities(cells: Sequence[C], work: Callable[[C, int, int], int]) -> dic
         waiting = {pool.submit(work, *job): job for job in jobs}
         for done in as_completed(waiting):
             cell, _, repeats = waiting[done]
-            found[cell] += done.result()
+            before = found.get(cell, [0] * len(done.result()))
+            found[cell] = [old + new for old, new in zip(before, done.result(), strict=True)]
             bar.advance(task, repeats)
     return found
 
@@ -143,64 +150,49 @@ def shown(count: int, repeats: int) -> str:
 
 
 def main() -> None:
-    """Print the tables."""
+    """Print the tables, each as soon as it is known."""
     started = time.perf_counter()
-    console = Console(width=150)
-    plans = (_by_difference("roc_auc", 1_000, 100), _by_difference("average_precision", 200, 100),
-             _by_difference("mean_absolute_error", 1_000, 0), _dependent(400))  # fmt: skip
-    found = probabilities([cell for _, rows in plans for _, cells in rows for cell in cells], promoted)
-    for title, rows in plans:
-        heads = (
-            ("Δ", *ROWS) if "dependent" not in title else ("metric", "each row by itself", "blocks of 1 h", "of 6 h")
-        )
-        table = Table("gate", *(f"{head:,}" if isinstance(head, int) else head for head in heads), title=title)
-        for names, cells in rows:
-            table.add_row(*names, *(shown(found[cell], cell.repeats) for cell in cells))
-        console.print(table)
-    planted_table(console)
+    console = Console(width=110)
+    by_difference(console, "roc_auc", 1_000, ("auto",))
+    by_difference(console, "roc_auc", 60, ("bootstrap",), deltas=(0.0, 0.02))
+    dependent(console, 300)
+    planted_challengers(console, 50)
+    by_difference(console, "mean_absolute_error", 1_000, ("auto",))
+    by_difference(console, "average_precision", 60, ("bootstrap", "linear"), deltas=(0.0, -0.02, 0.02))
     console.print(f"{time.perf_counter() - started:.0f} s")
 
 
-Plan = tuple[str, list[tuple[tuple[str, ...], list[Cell]]]]
-
-
-def _by_difference(metric: str, repeats: int, bootstraps: int) -> Plan:
-    """One metric: every rule at every difference, as far as the rule has something to say there."""
-    make = partial(Cell, metric=metric)
-    rows: list[tuple[tuple[str, ...], list[Cell]]] = []
-    for name, rule, method, deltas, times in (
-        (">=", "at_least", "auto", DELTAS, repeats),
-        ("superiority", "superiority", "auto", DELTAS, repeats if metric != "average_precision" else bootstraps),
-        (f"not worse by {MARGIN}", "non_inferiority", "auto", DELTAS if metric == "roc_auc" else (), repeats),
-        ("superiority, bootstrap", "superiority", "bootstrap", (0.0, 0.02) if metric == "roc_auc" else (), bootstraps),
-        ("superiority, linear", "superiority", "linear", DELTAS if metric == "average_precision" else (), repeats),
-    ):
-        for delta in deltas:
-            cells = [make(rule=rule, method=method, rows=n, delta=delta, repeats=times) for n in ROWS]  # type: ignore[arg-type]
-            rows.append(((name, f"{delta:+.3f}"), cells))
-    champion = worlds.CHAMPION[metric]
-    world = f"champion {champion}, correlation {worlds.CORRELATION}"
+def by_difference(
+    console: Console, metric: str, repeats: int, methods: Sequence[Method], deltas: Sequence[float] = DELTAS
+) -> None:
+    """One metric: every rule at every difference and number of rows."""
+    cells = [
+        Cell("superiority", method, metric, n, delta, repeats) for method in methods for delta in deltas for n in ROWS
+    ]
+    found = tallied(cells, verdicts)
+    world = f"champion {worlds.CHAMPION[metric]}, correlation {worlds.CORRELATION}"
     if metric != "mean_absolute_error":
         world += f", {100 * worlds.RATE:.0f} % positive"
-    return f"Promoted [%] by true difference and held-out rows: {metric.replace('_', ' ')} ({world})", rows
+    told = metric.replace("_", " ")
+    table = Table("rule", "Δ", *(f"{n:,} rows" for n in ROWS), title=f"Promoted [%]: {told} ({world})")
+    for method in methods:
+        for position, rule in enumerate(RULES):
+            name = f"{_RULE_NAMES[rule]}{'' if method == 'auto' or rule == 'at_least' else f' ({method})'}"
+            for delta in deltas:
+                row = [cell for cell in cells if (cell.method, cell.delta) == (method, delta)]
+                table.add_row(name, f"{delta:+.3f}", *(shown(found[cell][position], repeats) for cell in row))
+            table.add_section()
+    console.print(table)
 
 
-def _dependent(repeats: int) -> Plan:
+def dependent(console: Console, repeats: int) -> None:
     """Equal models on a fleet whose rows remember the past and whose faults last two hours."""
-    rows: list[tuple[tuple[str, ...], list[Cell]]] = []
+    title = "Promoted [%] though equal: 40 entities × 2 days, every 10 min, AR(1) .95, faults of 2 h"
+    table = Table("metric", "each row by itself", "blocks of 1 h", "blocks of 6 h", title=title)
     for metric in ("roc_auc", "mean_absolute_error"):
         cells = [Cell("superiority", "auto", metric, 11_520, 0.0, repeats, hours) for hours in (0.0, 1.0, 6.0)]
-        rows.append((("superiority", metric.replace("_", " ")), cells))
-    return "Promoted [%] though equal, dependent rows: 40 entities × 2 days, AR(1) .95, faults of 2 h", rows
-
-
-def planted_table(console: Console, seeds: int = 60) -> None:
-    """Challengers that must never be promoted, one as often as chance allows, and one that must."""
-    found = probabilities([Planted(kind, seeds) for kind in planted.KINDS], planted_promotions)
-    table = Table("challenger", "promoted [%]", "refused by (first seed)", title="Planted challengers before all gates")
-    for case, count in found.items():
-        refused = [gate.name for gate in planted.judged(case.kind, 0) if gate.verdict == "fail" and gate.decides]
-        table.add_row(case.kind, shown(count, seeds), ", ".join(refused).replace("_", " ") or "–")
+        found = tallied(cells, verdicts)
+        table.add_row(metric.replace("_", " "), *(shown(found[cell][1], repeats) for cell in cells))
     console.print(table)
 
 
@@ -212,9 +204,20 @@ class Planted:
     repeats: int
 
 
-def planted_promotions(case: Planted, chunk: int, repeats: int) -> int:
+def planted_promotions(case: Planted, chunk: int, repeats: int) -> tuple[int, ...]:
     """How many of a chunk's seeds pass all gates."""
-    return planted.promotions(case.kind, chunk * _CHUNK, repeats)
+    return (planted.promotions(case.kind, chunk * _CHUNK, repeats),)
+
+
+def planted_challengers(console: Console, seeds: int) -> None:
+    """Challengers that must never be promoted, one that may as often as chance allows, and one that must."""
+    cases = [Planted(kind, seeds) for kind in planted.KINDS]
+    found = tallied(cases, planted_promotions)
+    table = Table("challenger", "promoted [%]", "refused by (first seed)", title="Planted, before all gates")
+    for case in cases:
+        refused = [gate.name for gate in planted.judged(case.kind, 0) if gate.verdict == "fail" and gate.decides]
+        table.add_row(case.kind, shown(found[case][0], seeds), ", ".join(refused).replace("_", " ") or "–")
+    console.print(table)
 
 
 if __name__ == "__main__":

@@ -317,3 +317,17 @@ def test_another_gate_never_makes_the_verdict_better(verdicts: list[Verdict], mo
     assert worst == (max(verdicts, key=rank.__getitem__) if verdicts else "cannot_tell")
     if verdicts:
         assert rank[gates.judge([*results, GateResult("h", more, "")])] >= rank[worst]
+
+
+def test_a_gate_that_does_not_decide_is_shown_and_not_counted() -> None:
+    """A failing gate that is advisory leaves the verdict to the others; alone it is no ground for any."""
+    aside = GateResult("a", "fail", "", decides=False)
+    assert gates.judge([aside, GateResult("b", "pass", "")]) == "pass"
+    assert gates.judge([aside]) == "cannot_tell"
+
+
+def test_a_spec_names_only_gates_that_exist_as_advisory() -> None:
+    """A mistyped gate would otherwise go on deciding in silence."""
+    assert GatesSpec(advisory=("latency",)).advisory == ("latency",)
+    with pytest.raises(ValueError, match=r"'latncy' is no gate.*latency"):
+        GatesSpec(advisory=("latncy",))
