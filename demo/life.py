@@ -119,6 +119,7 @@ def _commands(folder: Path) -> dict[str, str]:
     inside = f"MLOPS_VAR={_short(folder)}"
     return {
         "where the model stands": f"{inside} .venv/bin/mlops status {MODEL}",
+        "who was champion after the second night": f"{inside} .venv/bin/mlops champion {MODEL} --night 2026-03-13",
         "every run and version in MLflow": f".venv/bin/mlflow ui --backend-store-uri sqlite:///{_short(folder)}/mlflow/mlflow.db",
         "Airflow and MLflow with a UI, for your own nights": "make up",
         "your own data: one YAML file like this one": f"config/models/{MODEL}.yaml",

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mlops.cli.app import COLOURS, Json, app, date_of
@@ -119,7 +120,7 @@ def _print_reigns(model: str, chosen: tuple[Any, ...]) -> None:
     console = Console(highlight=False)
     if len(chosen) == 1:
         for name, value in _facts(chosen[0]).items():
-            console.print(f"[bold]{name:<9}[/]{value}", soft_wrap=True)
+            console.print(f"[bold]{name:<9}[/]{escape(value)}", soft_wrap=True)
         return
     table = Table(box=None, title=model, title_justify="left", title_style="bold", pad_edge=False)
     for name in ("version", "from (UTC)", "to", "how", "why"):

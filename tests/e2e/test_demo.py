@@ -147,3 +147,44 @@ def nights(text: str) -> list[list[str]]:
     """The rows of the last table: number, date and outcomes, without the seconds."""
     rows = [line.split() for line in text.splitlines() if re.match(r"\d  \d\d [A-Z][a-z]{2}  ", line)]
     return [row[:-1] for row in rows]
+
+
+def test_what_readme_asks_after_the_demo_is_answered_so(demo: Demo, tmp_path: Path) -> None:
+    """The commands of README's chapter, run on the demo's folder, print what it shows; `…` is anything."""
+    home = tmp_path / "home"
+    (home / "var").mkdir(parents=True)
+    (home / "var" / "demo").symlink_to(demo.folder)  # MLflow knows its artifacts by where they are: no copy
+    for name in ("config", "feature_repo"):
+        (home / name).symlink_to(ROOT / name)
+    environ = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "MLOPS_HOME": str(home)}
+    environ |= {"MLOPS_VAR": "var/demo", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    environ.pop("COLUMNS", None)
+    asked = 0
+    for command, code, expected in examples():
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=home, env=environ, capture_output=True, text=True, timeout=120, check=False
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode == code, f"{command}\n{said}"
+        pattern = re.escape(expected).replace("…", "[^\n]*")
+        assert re.fullmatch(pattern, squeezed(said)), f"{command}\n{said}\nREADME shows:\n{expected}"
+        asked += 1
+    assert asked >= 9
+
+
+def examples() -> list[tuple[str, int, str]]:
+    """Command, exit code (`# exit N`, else 0) and output of each example of the chapter."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    chapter = readme.split("<!-- after the demo: begin -->")[1].split("<!-- after the demo: end -->")[0]
+    found = []
+    for block in re.findall(r"```console\n(.*?)```", chapter, re.DOTALL):
+        for example in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = example.partition("\n")
+            code = re.search(r"# exit (\d)", command)
+            found.append((command, int(code[1]) if code else 0, squeezed(output)))
+    return found
+
+
+def squeezed(text: str) -> str:
+    """Text whose lines carry no trailing blanks."""
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())
