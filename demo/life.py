@@ -6,14 +6,14 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO
 
 from demo import report, series, story
 from demo.environment import MODEL, end_on_signal
 from demo.nights import World, live_history, live_night, peak_rss_mb, summarise
-from demo.plan import Plan
+from demo.plan import FIRST_DAY, HISTORY_DAYS, Plan
 from demo.scheduler import Scheduler
 from demo.summary import Summary, to_json
 from demo.terminal import Screen
@@ -117,9 +117,10 @@ def _files(world: World, folder: Path) -> dict[str, str]:
 
 def _commands(folder: Path) -> dict[str, str]:
     inside = f"MLOPS_VAR={_short(folder)}"
+    second = FIRST_DAY + timedelta(days=HISTORY_DAYS + 1)
     return {
         "where the model stands": f"{inside} .venv/bin/mlops status {MODEL}",
-        "who was champion after the second night": f"{inside} .venv/bin/mlops champion {MODEL} --night 2026-03-13",
+        "who was champion after the second night": f"{inside} .venv/bin/mlops champion {MODEL} --night {second}",
         "every run and version in MLflow": f".venv/bin/mlflow ui --backend-store-uri sqlite:///{_short(folder)}/mlflow/mlflow.db",
         "Airflow and MLflow with a UI, for your own nights": "make up",
         "your own data: one YAML file like this one": f"config/models/{MODEL}.yaml",
