@@ -116,7 +116,7 @@ def _sentences(step: Step) -> list[str]:
 
 def _refusal(step: Step) -> str:
     """Why a challenger was not promoted."""
-    held = [gate.name for gate in step.gates if gate.verdict != "pass"]
+    held = [gate.name for gate in step.gates if gate.decides and gate.verdict != "pass"]
     others = " and ".join(f"“{name.replace('_', ' ')}”" for name in held if name != "better_than_champion")
     if "better_than_champion" in held:
         return f"Challenger v{step.challenger} did not beat v{step.champion}{f', nor pass {others}' if others else ''}."

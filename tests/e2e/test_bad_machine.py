@@ -60,7 +60,7 @@ def test_a_full_disk_is_an_error_that_leaves_the_last_good_state(team: Team) -> 
     team.deliver(day, team.readings(day).assign(load=lambda f: f["load"] * 0.9))
     told = on_a_full_disk(team, day.isoformat())
     for step in ("ingestion", "features", "training", "inference"):
-        assert "Free space or mend the permissions, then re-run the step" in told[step], told
+        assert "Free space" in told[step], told
     assert good_state(team) == before
     assert team.services.ledger.verify() == []
     assert [team.run(step, day).outcome for step in STEPS[:2]] == ["done", "done"]

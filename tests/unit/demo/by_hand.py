@@ -89,6 +89,7 @@ def judged(day: date, version: int, champion: int | None, low: float) -> DagRun:
             name, "pass" if low > 0 else "fail", f"average precision: lower bound {low:+.3f}.", low, 0.0, numbers
         ),
         GateResult("alert_budget_kept", "pass", "12 alarms in 48.0 entity-days.", 0.25, 0.9),
+        GateResult("no_slice_harmed", "cannot_tell", "0 of 30 slices have enough rows to be judged.", decides=False),
     )
     decision = GateDecision(MODEL, version, champion, "pass" if low > 0 else "fail", gates, day, "d")
     words = f"Version {version} {'passed all 4 gates' if low > 0 else 'was refused'}."

@@ -158,3 +158,11 @@ def test_a_trace_is_cut_to_its_day(series: Series) -> None:
     longer = replace(one, faults=tuple(replace(f, end=f.end.replace(day=f.end.day + 1)) for f in one.faults))
     shape = charts.trace(longer)["layout"]["shapes"][0]
     assert shape["x1"] == one.times[-1].strftime("%Y-%m-%d %H:%M")
+
+
+def test_a_gate_that_does_not_decide_is_shown_but_is_no_reason(page: str) -> None:
+    """What cannot be told stands in the table; the story names only the gates that kept a challenger out."""
+    assert "0 of 30 slices have enough rows" in page
+    told = without_plotly(page)
+    assert "did not beat v1" in told
+    assert "nor pass" not in told
