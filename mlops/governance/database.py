@@ -219,7 +219,7 @@ def _what_to_do(said: str) -> str:
         "readonly": "Give this user write permission to the file and its folder.",
         "read-only": "Give this user write permission; the server or the transaction is read-only.",
         "disk is full": "Free space and run the step again; what was there before is unchanged.",
-        "disk i/o error": "The disk is full or failing. Free space and run the step again; what was there before stands.",
+        "disk i/o error": "The disk is full or failing. Free space and run the step again; nothing was changed.",
         "no space left": "Free space and run the step again; what was there before is unchanged.",
         "unable to open": "Check that the folder exists and that this user may write to it.",
         "locked": f"Another process has been writing for {BUSY_SECONDS} s. Wait for it, then run the step again.",
