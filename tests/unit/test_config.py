@@ -65,3 +65,22 @@ def test_outside_a_repository_the_package_finds_its_own(monkeypatch: pytest.Monk
     """Called from anywhere, an editable installation finds the repository it belongs to."""
     monkeypatch.chdir(tmp_path)
     assert MLOpsConfig.load({}).home == Path(__file__).parents[2]
+
+
+def test_types_that_are_trusted_are_written_with_commas(home: Path) -> None:
+    """As one variable of the environment, or as a list in a settings file."""
+    config = MLOpsConfig.load({"MLOPS_HOME": str(home), "MLOPS_TRUSTED_TYPES": "one.Type, another.Type"})
+    assert config.trusted_types == ("one.Type", "another.Type")
+    (home / "config" / "settings" / "production.yaml").write_text("trusted_types: [one.Type]\n")
+    assert MLOpsConfig.load({"MLOPS_HOME": str(home), "MLOPS_ENV": "production"}).trusted_types == ("one.Type",)
+
+
+def test_production_names_its_keys_makes_none_and_loads_no_pickle() -> None:
+    """The settings that ship: without KEYS_DIR they are refused, with it the private key is expected there."""
+    given = {"MLOPS_HOME": str(Path(__file__).parents[2]), "MLOPS_ENV": "production", "MLFLOW_TRACKING_URI": "http://m"}
+    given["LEDGER_URL"] = "sqlite:///ledger.db"
+    with pytest.raises(ConfigError, match="Set the environment variable KEYS_DIR"):
+        MLOpsConfig.load(given)
+    config = MLOpsConfig.load(given | {"KEYS_DIR": "/keys"})
+    assert (config.keys_dir, config.signing_key_file) == (Path("/keys"), Path("/keys/signing.key"))
+    assert (config.create_keys, config.allow_pickle) == (False, False)
