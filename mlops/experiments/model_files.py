@@ -1,20 +1,23 @@
 """A scorer as a folder in MLflow's format: the scorer itself, input schema, input example, pinned requirements.
 
 It is kept by skops, which builds nothing but types that the reader trusts; what skops cannot hold is pickled, if
-settings allow it. For MLflow's own clients the folder lists the types that it may hold; we never read that list.
+settings allow it. For MLflow's own clients the folder lists the types that it holds; we never read that list.
 
 One rule: every MLflow client that has this project installed can load the folder and gets our answer.
 """
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
+from zipfile import ZipFile
 
 import pandas as pd
 
@@ -110,10 +113,17 @@ def _put_in_place_of_the_pickle(data: bytes, types: list[str], path: Path, model
     model.flavors["sklearn"] |= {
         "pickled_model": "model.skops",
         "serialization_format": "skops",
-        "skops_trusted_types": types,
+        "skops_trusted_types": _named_in(data, types),
     }
     model.model_size_bytes = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     model.save(str(path / MLMODEL_FILE_NAME))
+
+
+def _named_in(data: bytes, types: list[str]) -> list[str]:
+    """Those of the types whose name occurs in what skops wrote."""
+    with ZipFile(io.BytesIO(data)) as file:
+        schema = file.read("schema.json").decode()
+    return [name for name in types if f'"{name.rpartition(".")[2]}"' in schema]
 
 
 @contextmanager
@@ -149,10 +159,15 @@ def _kind(column: pd.Series) -> str:
     return "double" if pd.api.types.is_numeric_dtype(column) else "string"
 
 
+@cache
+def _version(name: str) -> str:
+    return metadata.version(name)
+
+
 def pinned(packages: Sequence[str]) -> list[str]:
     """Requirements that pin what is installed here."""
     try:
-        return [f"{name}=={metadata.version(name)}" for name in packages]
+        return [f"{name}=={_version(name)}" for name in packages]
     except metadata.PackageNotFoundError as error:
         raise MissingDependencyError(
             f"The model needs {error}, which is not installed.", hint="Run `make setup`."

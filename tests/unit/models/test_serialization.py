@@ -282,13 +282,14 @@ def test_what_skops_cannot_hold_says_so(tmp_path: Path) -> None:
     assert "model.pkl" in folder_of(broken, tmp_path / "free")
 
 
-@pytest.mark.parametrize("algorithm", ["isolation_forest", "hbos"])
+@pytest.mark.parametrize("algorithm", ["isolation_forest", "hbos", "knn", "pca"])
 def test_plain_mlflow_clients_load_the_folder(tmp_path: Path, algorithm: str) -> None:
     """`mlflow.sklearn` gives the scorer, `mlflow.pyfunc` its predictions."""
     import mlflow
 
     scorer = fitted("anomaly", algorithm, {})
     assert "model.skops" in folder_of(scorer, tmp_path / "model")
+    assert ("pyod.models.knn.KNN" in (tmp_path / "model" / "MLmodel").read_text()) == (algorithm == "knn")
     same(scorer, mlflow.sklearn.load_model(str(tmp_path / "model")))
     answers = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(ROWS[["device_id", *FEATURES]])
     pd.testing.assert_frame_equal(answers, scorer.predict(ROWS), check_exact=True)
