@@ -45,6 +45,7 @@ def deliver(folder: Path, first: date, days: int) -> None:
         frame.to_csv(folder / f"{day}.csv", index=False)
 
 
+@pytest.mark.timeout(1500)
 def test_own_data_works_as_written(tmp_path: Path) -> None:
     """The view, the spec and the commands of README, copied out of it, make a champion in a fresh folder."""
     repo, models = tmp_path / "feature_repo", tmp_path / "models"
@@ -103,7 +104,7 @@ def test_a_mistyped_pipeline_is_a_usage_error(command: str) -> None:
     """A wrong pipeline name leaves with 2 and names the nearest."""
     done = subprocess.run(
         [sys.executable, "-m", "mlops.cli", "run", command, "fleet_anomaly"],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 2
     assert "Did you mean" in re.sub(r"[│╭╮╰╯─\s]+", " ", done.stderr)
@@ -114,7 +115,7 @@ def test_an_error_leaves_with_one_and_says_what_to_do(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mlops.cli", "status", "fleet_anomly"],
         cwd=ROOT, env=os.environ | {"MLOPS_VAR": str(tmp_path)}, capture_output=True, text=True,
-        timeout=60, check=False,
+        timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 1
     assert "Did you mean 'fleet_anomaly'?" in done.stderr
