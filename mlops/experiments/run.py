@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +19,7 @@ import pandas as pd
 
 from mlops import log
 from mlops.config import MLOpsConfig
+from mlops.experiments.metric_buffer import MetricBuffer
 from mlops.experiments.model_files import LoggedScorer, pinned, save
 from mlops.mlflow_store import digest_of, file_digests
 from mlops.records import RunRecord, from_dict, to_dict
@@ -104,6 +106,18 @@ class Run:
         known = self._finite(metrics, step)
         for start in range(0, len(known), _METRICS_PER_BATCH):
             self.client.log_batch(self.run_id, metrics=known[start : start + _METRICS_PER_BATCH])
+
+    def log_metric(self, name: str, value: float, *, step: int = 0) -> None:
+        """Log one of many metrics, such as a loss at each step; written in batches, at the latest when the run ends."""
+        self._buffer.log(name, value, step)
+
+    def flush(self) -> None:
+        """Write what `log_metric` still holds; what was logged before then survives the death of this process."""
+        self._buffer.flush()
+
+    @cached_property
+    def _buffer(self) -> MetricBuffer:
+        return MetricBuffer(self.client, self.run_id, self.clock)
 
     def _finite(self, metrics: Mapping[str, float], step: int) -> list[Metric]:
         from mlflow.entities import Metric

@@ -143,6 +143,7 @@ class ExperimentTracker:
                 yield handle
                 if done is None:
                     hold.check()
+                    handle.flush()
                     self.client.set_terminated(run_id, "FINISHED")
             except BaseException as error:
                 if done is None:
@@ -271,6 +272,7 @@ class ExperimentTracker:
         try:
             self.client.set_tag(handle.run_id, ERROR, words)
             self.client.set_terminated(handle.run_id, status)
+            handle.flush()  # last: a run must end, with or without its last metrics
         except Exception as second:  # noqa: BLE001 - the first error is what the caller must see
             _logger.warning("run %s could not be ended as %s: %s", handle.run_id, status, second)
 
