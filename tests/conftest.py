@@ -82,3 +82,26 @@ def redis_server() -> str:
     if not _reachable(6379):
         absent("no Redis on 127.0.0.1:6379; start one: redis-server --port 6379")
     return "127.0.0.1:6379"
+
+
+# --- the matrix of tests/faults, which runs in several processes ------------------------------------------------------
+
+_CELLS: dict[tuple[str, str], str] = {}
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Collect what the tests of tests/faults found, from whichever process."""
+    for name, value in report.user_properties if report.when == "call" else ():
+        if name == "faults" and isinstance(value, list | tuple):
+            step, fault, text = value
+            _CELLS[str(step), str(fault)] = str(text)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the matrix step × fault."""
+    if not _CELLS:
+        return
+    terminalreporter.section("faults: does the retry leave what an undisturbed run leaves?")
+    for step in dict.fromkeys(step for step, _ in _CELLS):
+        found = [f"{fault}: {text}" for (known, fault), text in _CELLS.items() if known == step]
+        terminalreporter.write_line(f"{step:<11} {'; '.join(found)}")

@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
-from mlops.cli import keys, ledger, maintenance, platform, promotion, retention, specs, steps  # each adds its commands
+from mlops.cli import (  # each adds its commands
+    keys,
+    ledger,
+    maintenance,
+    platform,
+    promotion,
+    reproduce,
+    retention,
+    specs,
+    steps,
+)
 from mlops.cli.app import app, main
 
-__all__ = ["app", "keys", "ledger", "main", "maintenance", "platform", "promotion", "retention", "specs", "steps"]
+__all__ = [
+    "app",
+    "keys",
+    "ledger",
+    "main",
+    "maintenance",
+    "platform",
+    "promotion",
+    "reproduce",
+    "retention",
+    "specs",
+    "steps",
+]
 
 if __name__ == "__main__":
     main()

@@ -251,8 +251,15 @@ class Run:
 
 def kept_record(client: MlflowClient, run_id: str) -> RunRecord | None:
     """The record that `Run.record` has kept, marked as reused; None if there is none."""
-    if RECORD_FILE not in {item.path for item in client.list_artifacts(run_id)}:
+    body = kept_json(client, run_id, RECORD_FILE)
+    return from_dict(RunRecord, body | {"reused": True}) if body else None
+
+
+def kept_json(client: MlflowClient, run_id: str, path: str) -> dict[str, Any] | None:
+    """What `Run.log_dict` has kept in a JSON file; None if there is none."""
+    if path not in {item.path for item in client.list_artifacts(run_id)}:
         return None
     with tempfile.TemporaryDirectory() as folder:
-        body = json.loads(Path(client.download_artifacts(run_id, RECORD_FILE, folder)).read_text(encoding="utf-8"))
-    return from_dict(RunRecord, body | {"reused": True})
+        found = json.loads(Path(client.download_artifacts(run_id, path, folder)).read_text(encoding="utf-8"))
+    assert isinstance(found, dict)
+    return found

@@ -33,6 +33,7 @@ from mlops.experiments.run import (
     Hold,
     Run,
     Unheld,
+    kept_json,
     kept_record,
 )
 from mlops.mlflow_store import open_client
@@ -62,6 +63,13 @@ class Parent:
     name: str  # what people read in MLflow
     inputs_hash: str = ""  # what is asked for; with another one a new run supersedes the one that is there
     tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    run: MlflowRun
+    done: RunRecord | None = None  # it had finished, and is left so
+    created: bool = False  # by this attempt
 
 
 class ExperimentTracker:
@@ -133,9 +141,11 @@ class ExperimentTracker:
                 number = self._experiment_id(experiment)
                 above = None if parent is None else self._parent(parent, number)
                 if above is not None:
-                    wanted[PARENT] = above.info.run_id
-                found, done = self._find_or_create(run_key, number, inputs_hash, wanted, name, reuse=reuse)
-            run_id = found.info.run_id
+                    wanted[PARENT] = above.run.info.run_id
+                    self._recheck(hold, above)
+                found = self._find_or_create(run_key, number, inputs_hash, wanted, name, reuse=reuse)
+                self._recheck(hold, above, found)
+            run_id, done = found.run.info.run_id, found.done
             handle = Run(self.client, run_id, run_key, wanted.get(PARENT, ""), self._clock, self._config, hold, done)
             try:
                 if environment and done is None:
@@ -157,6 +167,10 @@ class ExperimentTracker:
         found = self._current(run_key, self._experiment_id(experiment))
         return None if found is None else self._record_of(found, inputs_hash)
 
+    def kept_json(self, run_id: str, path: str) -> dict[str, Any] | None:
+        """What a run has logged as a JSON file; None if it has not."""
+        return kept_json(self.client, run_id, path)
+
     def settle(self, run_id: str) -> str:
         """Have a parent that was left RUNNING follow its children. Returns its run key; empty if one is at work."""
         with _translated(run_id):
@@ -171,13 +185,13 @@ class ExperimentTracker:
 
     def _find_or_create(
         self, run_key: str, number: str, inputs_hash: str, tags: dict[str, str], name: str, *, reuse: bool
-    ) -> tuple[MlflowRun, RunRecord | None]:
+    ) -> _Found:
         old = self._current(run_key, number)
         if old is not None and old.data.tags.get(INPUTS_HASH, "") == inputs_hash:
             done = self._record_of(old, inputs_hash) if reuse else None
             if done is None:
                 self._reopen(old, tags)
-            return old, done
+            return _Found(old, done)
         created = self.client.create_run(number, tags=tags, run_name=name or run_key)
         if old is not None:
             self._supersede(old, created)
@@ -186,7 +200,7 @@ class ExperimentTracker:
                 run_key,
                 log.facts(new=created.info.run_id, old=old.info.run_id),
             )
-        return created, None
+        return _Found(created, created=True)
 
     def _reopen(self, found: MlflowRun, tags: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag
@@ -216,25 +230,38 @@ class ExperimentTracker:
             self.client.set_terminated(old.info.run_id, "KILLED")
         self.client.set_tag(old.info.run_id, SUPERSEDED_BY, new.info.run_id)
 
-    def _parent(self, parent: Parent | str, number: str) -> MlflowRun:
+    def _recheck(self, hold: Hold, above: _Found | None, found: _Found | None = None) -> None:
+        """Take back what was created or reopened, if a later attempt has taken over meanwhile: it made its own."""
+        try:
+            hold.check()
+        except LeaseError:
+            if found is not None and found.created:
+                self.client.delete_run(found.run.info.run_id)
+            if above is not None and above.created and not lifecycle.children_of(self.client, above.run):
+                self.client.delete_run(above.run.info.run_id)
+            elif above is not None:
+                lifecycle.settle(self.client, above.run)
+            raise
+
+    def _parent(self, parent: Parent | str, number: str) -> _Found:
         if isinstance(parent, Parent):
             commit = {"mlflow.source.git.commit": self._code_version}
             own = {RUN_KEY: parent.run_key, INPUTS_HASH: parent.inputs_hash, IS_PARENT: "true"} | commit
             tags = own | dict(parent.tags)
-            return self._find_or_create(parent.run_key, number, parent.inputs_hash, tags, parent.name, reuse=False)[0]
+            return self._find_or_create(parent.run_key, number, parent.inputs_hash, tags, parent.name, reuse=False)
         found = self._current(parent, number)
         if found is None:
             raise TrainingError(f"There is no run of {parent!r} to be the parent.", hint="Run its first step first.")
         self._reopen(found, {})
-        return found
+        return _Found(found)
 
-    def _settle(self, parent: MlflowRun | None, run_key: str, *, quiet: bool = False) -> None:
+    def _settle(self, parent: _Found | None, run_key: str, *, quiet: bool = False) -> None:
         """Let the parent follow its children; `quiet`: another error is on its way, which is the one to be seen."""
         if parent is None:
             return
         try:
             with self._guard(f"mlflow/{run_key}"):
-                lifecycle.settle(self.client, parent)
+                lifecycle.settle(self.client, parent.run)
         except Exception as second:
             if not quiet:
                 raise

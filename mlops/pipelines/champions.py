@@ -71,8 +71,15 @@ def exclusive(services: Services, model: str, work: str) -> Iterator[Lease]:
     Raises:
         LeaseError: somebody else held it for all the time waited.
     """
-    name, holder = f"promotion/{model}", f"{services.actor}:{work}"
-    with services.leases.hold(name, holder, LEASE_SECONDS, now=services.clock(), wait_seconds=WAIT_SECONDS) as lease:
+    attempt = dataclasses.replace(services.attempt, who=f"{services.actor}:{work}")
+    with services.leases.hold(
+        f"promotion/{model}",
+        str(attempt),
+        LEASE_SECONDS,
+        now=services.clock(),
+        wait_seconds=WAIT_SECONDS,
+        supersedes=attempt.supersedes,
+    ) as lease:
         yield lease
 
 

@@ -215,7 +215,7 @@ def _record(
         date=window.day,
         run_key=run_key(spec, "training", window.day),
         uri="",
-        fingerprint=_fingerprint(table, features, window.split),
+        fingerprint=fingerprint(table, features, window.split),
         features=features,
         rows=len(table),
         entities=int(table[spec.entity].nunique()),
@@ -246,7 +246,8 @@ def _keep(
     return record
 
 
-def _fingerprint(table: pd.DataFrame, features: tuple[str, ...], split: SplitSpec) -> str:
+def fingerprint(table: pd.DataFrame, features: tuple[str, ...], split: SplitSpec) -> str:
+    """sha256 over content, features and split: what a training set is known by."""
     facts = json.dumps({"features": features, "split": split.model_dump(mode="json")}, sort_keys=True)
     content = content_hash(pa.Table.from_pandas(table, preserve_index=False))
     return hashlib.sha256(f"{content}\n{facts}".encode()).hexdigest()

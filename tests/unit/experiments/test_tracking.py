@@ -248,11 +248,25 @@ def test_another_question_gets_another_parent(tracker: ExperimentTracker, experi
 
 
 class Lost:
-    """A hold that a later attempt has taken over."""
+    """A hold that a later attempt takes over after some checks."""
+
+    def __init__(self, good: int = 1) -> None:
+        self.good = good
 
     def check(self) -> None:
-        """It is no longer ours."""
-        raise LeaseError("taken over")
+        """It is ours, and then no longer."""
+        self.good -= 1
+        if self.good < 0:
+            raise LeaseError("taken over")
+
+
+def test_who_was_taken_over_at_once_takes_back_what_it_created(config: MLOpsConfig, experiment: str) -> None:
+    """An attempt that stood still before it created its runs leaves none behind."""
+    for good in (0, 1):
+        tracker = ExperimentTracker(config, keeper=lambda _name, good=good: nullcontext(Lost(good)))
+        with pytest.raises(LeaseError), tracker.run("n/a", experiment=experiment, parent=NIGHT):
+            pass
+        assert run_ids(tracker, experiment) == []
 
 
 def test_who_was_taken_over_writes_no_end(config: MLOpsConfig, experiment: str) -> None:

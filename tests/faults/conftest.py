@@ -1,0 +1,80 @@
+"""The world that is disturbed; the matrix at the end is printed by tests/conftest.py."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.faults.disturbances import Writes
+from tests.faults.world import DAYS, FIRST, SECOND, STEPS, World, asked, state, work
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A world with its state before each step, and what each step leaves undisturbed."""
+
+    world: World
+    expected: dict[str, Any]  # by step
+    writes: dict[str, int]  # by step: how many there are
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """Two nights lived through; of the second one, the state before each step is kept."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    world = World(tmp_path_factory.mktemp("world"))
+    world.deliver()
+    expected: dict[str, Any] = {}
+    writes: dict[str, int] = {}
+
+    def history() -> list[str]:
+        import sys
+
+        from mlops.pipelines.tasks import execute
+
+        services = world.services()
+        for day in DAYS:
+            for step in ("ingestion", "features"):
+                execute(step, services, services.spec("fleet"), day)
+        for step in STEPS[:-1]:
+            work(world, services, step, FIRST)
+        return sorted(sys.modules)
+
+    _import(asked(world, history))
+    for step in STEPS:
+        world.keep(step)
+        writes[step], expected[step] = asked(world, lambda step=step: _undisturbed(world, step))
+    return Prepared(world, expected, writes)
+
+
+def _undisturbed(world: World, step: str) -> tuple[int, Any]:
+    services = world.services(task=step)
+    counted = Writes(str(world.var))
+    work(world, services, step, SECOND)
+    if step == "promotion":
+        from mlops.pipelines import rollback
+
+        world.give("reign", rollback.ask(services, "fleet"))
+    return counted.count, state(services)
+
+
+def _import(names: list[str]) -> None:
+    """Import what the children need, so that a fork has it; the parent opens nothing."""
+    for name in names:
+        if name.partition(".")[0] in (
+            "mlops",
+            "mlflow",
+            "sklearn",
+            "pyod",
+            "feast",
+            "duckdb",
+            "skops",
+            "model_signing",
+        ):
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
