@@ -3,9 +3,10 @@
 **Reads** the runs and leases of the installation, and its ledger.
 
 **Writes** `reap`: runs that a killed process has left RUNNING become KILLED, logged models that were cut short FAILED.
-`verify_ledger` writes nothing; it fails if an entry was edited, dropped or added by hand, and says which.
-`collect_garbage` says what of each model nobody can need any more, and deletes it where the spec says
-`retention: {automatic: true}`.
+`reconcile`: aliases and stages that were changed outside are put back to what the ledger says, or reported, by the
+policy of the model, as an incident. `verify_ledger` writes nothing; it fails if an entry was edited, dropped or added
+by hand, and says which. `collect_garbage` says what of each model nobody can need any more, and deletes it where the
+spec says `retention: {automatic: true}`.
 
 **If it fails** nothing that was decided or learned is touched. A task that failed says what to do.
 
@@ -42,6 +43,13 @@ with DAG(
         return tasks.reap()
 
     @task
+    def reconcile() -> list[dict[str, Any]]:
+        """Put back what was changed behind the ledger's back, or report it."""
+        from mlops.pipelines import tasks
+
+        return tasks.reconcile()
+
+    @task
     def verify_ledger() -> list[str]:
         """Make sure that the ledger's chain is whole."""
         from mlops.pipelines import tasks
@@ -56,4 +64,5 @@ with DAG(
         return tasks.collect_garbage()
 
     reap()
+    reconcile()
     verify_ledger() >> collect_garbage()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from mlops.errors import ConfigError, did_you_mean
 
@@ -57,7 +57,26 @@ class MLOpsConfig(BaseModel):
     clock_offset_seconds: float = Field(
         0.0, description="Added to the wall clock in records [s]: for simulations that live through nights in seconds."
     )
+    roles: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="Who holds which role, for approvals: {model-approver: [alice, bob]}. In the environment as YAML.",
+    )
+    allow_auto_approve: bool = Field(
+        False, description="Tests and CI may approve without a person; refused where env is production."
+    )
     variables: dict[str, str] = Field(default_factory=dict, description="Values for ${NAME} in model specs.")
+
+    @field_validator("roles", mode="before")
+    @classmethod
+    def _roles_from_text(cls, value: Any) -> Any:
+        return yaml.safe_load(value) if isinstance(value, str) else value
+
+    @field_validator("allow_auto_approve")
+    @classmethod
+    def _never_in_production(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("env") == "production":
+            raise ValueError("approvals without a person are for tests and CI, not for env production")
+        return value
 
     @field_validator("trusted_types", mode="before")
     @classmethod

@@ -1,10 +1,10 @@
-"""`mlops promote|rollback|champion`: who is champion, was champion, or shall be."""
+"""`mlops promote|approve|reject|rollback|champion|reconcile`: who is champion, was champion, or shall be."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -15,6 +15,8 @@ from mlops.cli.app import COLOURS, Json, app, date_of
 from mlops.errors import MLOpsError
 
 Model = Annotated[str, typer.Argument(help="Name of the model.")]
+Version = Annotated[int | None, typer.Option("--version", help="Version. Default: the one that waits.")]
+Comment = Annotated[str, typer.Option("--comment", help="Why; it is kept in the ledger.")]
 _VERDICTS = {"pass": "[green]pass[/]", "fail": "[red]fail[/]", "cannot_tell": "[magenta]cannot tell[/]"}
 
 
@@ -27,13 +29,13 @@ def promote(
     as_json: Json = False,
 ) -> None:
     """Make the validated challenger champion, if everything that was judged still holds."""
-    from mlops.pipelines import checks, promotion
+    from mlops.pipelines import checks, judged, promotion
     from mlops.pipelines.tasks import execute
     from mlops.services import Services
 
     services = Services.open()
     spec = services.spec(model)
-    night = date_of(day, default=date.min) if day else checks.day_of(services, spec, version)
+    night = date_of(day, default=date.min) if day else judged.day_of(services, spec, version)
     if dry_run:
         found = promotion.dry_run(services, spec, night, version)
         verdict = checks.verdict_of(found)
@@ -44,6 +46,18 @@ def promote(
             _print_checks(f"{model}: would be promoted for {night}?", found)
         raise typer.Exit(0 if verdict == "pass" else 3)
     _finish(execute("promotion", services, spec, night, version=version), as_json)
+
+
+@app.command()
+def approve(model: Model, version: Version = None, comment: Comment = "", as_json: Json = False) -> None:
+    """Approve the promotion of a version that waits for people; you are the `actor` of the settings."""
+    _vote("approve", model, version, comment, as_json)
+
+
+@app.command()
+def reject(model: Model, version: Version = None, comment: Comment = "", as_json: Json = False) -> None:
+    """Reject the promotion of a version that waits for people."""
+    _vote("reject", model, version, comment, as_json)
 
 
 @app.command()
@@ -98,6 +112,46 @@ def champion(
     else:
         _print_reigns(model, chosen)
     raise typer.Exit(0 if chosen else 3)
+
+
+@app.command()
+def reconcile(
+    model: Annotated[str, typer.Argument(help="Name of the model. Default: all.")] = "",
+    repair: Annotated[
+        bool | None, typer.Option("--repair/--report", help="Put back, or only report. Default: as the spec says.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare aliases and stages with the ledger; put back what was changed outside, or report it."""
+    from mlops.pipelines import reconcile as pipeline
+    from mlops.records import to_dict
+    from mlops.services import Services
+
+    services = Services.open()
+    specs = [services.spec(model)] if model else [spec for _, spec in sorted(services.specs().items())]
+    answers = [pipeline.run(services, spec, repair) for spec in specs]
+    if as_json:
+        told = [to_dict(answer) for answer in answers]
+        typer.echo(json.dumps(told[0] if model else told, indent=2))
+    else:
+        for answer in answers:
+            _print(answer)
+    raise typer.Exit(max((answer.exit_code for answer in answers), default=0))
+
+
+def _vote(answer: Literal["approve", "reject"], model: str, version: int | None, comment: str, as_json: bool) -> None:
+    from mlops.pipelines import approval
+    from mlops.records import as_plain
+    from mlops.services import Services
+
+    services = Services.open()
+    state = approval.vote(services, services.spec(model), answer, version=version, comment=comment)
+    if as_json:
+        typer.echo(json.dumps(as_plain(state), indent=2, default=_iso))
+        return
+    option = f" --version {version}" if version is not None else ""
+    then = f" Now: mlops promote {model}{option}" if state.status == "approved" else ""
+    typer.echo(f"{state.status.replace('_', ' ')}  {state.reason}{then}")
 
 
 def _moment(text: str) -> datetime:
@@ -167,6 +221,10 @@ def _finish(answer: Any, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(to_dict(answer), indent=2))
     else:
-        colour, label = COLOURS[answer.outcome], answer.outcome.replace("_", " ")
-        Console(soft_wrap=True, highlight=False).print(f"[{colour}]{label}[/]  {answer.reason}")
+        _print(answer)
     raise typer.Exit(answer.exit_code)
+
+
+def _print(answer: Any) -> None:
+    colour, label = COLOURS[answer.outcome], answer.outcome.replace("_", " ")
+    Console(soft_wrap=True, highlight=False).print(f"[{colour}]{label}[/]  {answer.reason}")

@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from datetime import date
-from typing import Any
 
-from mlops.errors import NoDataError, RegistryError
+from mlops.errors import RegistryError
 from mlops.governance import champions as history
 from mlops.governance.ledger import Entry
 from mlops.models.evidence import evidence_hash
+from mlops.pipelines import approval
 from mlops.pipelines.champions import Standing
-from mlops.pipelines.night import report_uri
-from mlops.records import GateDecision, ModelVersion, Verdict, from_dict, to_dict
+from mlops.pipelines.judged import Judged
+from mlops.records import ModelVersion, Verdict, to_dict
 from mlops.services import Services
 from mlops.spec import ModelSpec
 
@@ -32,61 +31,6 @@ class Check:
     name: str
     verdict: Verdict
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A decision as validation kept it, with the facts it was made on."""
-
-    decision: GateDecision
-    facts: dict[str, Any]  # what the decision's hash is over
-
-    @property
-    def version(self) -> int:
-        """The version that was judged."""
-        return self.decision.version
-
-
-def read_judged(services: Services, spec: ModelSpec, day: date, version: int | None = None) -> Judged:
-    """The decision of a date, or of one of its versions.
-
-    Raises:
-        NoDataError: there is none.
-    """
-    name = "evidence.json" if version is None else f"evidence-v{version}.json"
-    kept = services.storage.read_json(report_uri(services, spec, day, name))
-    return Judged(from_dict(GateDecision, kept["decision"]), kept["evidence"])
-
-
-def day_of(services: Services, spec: ModelSpec, version: int | None) -> date:
-    """The date a version was judged for: the one it was trained for.
-
-    Args:
-        services: the adapters.
-        spec: the model.
-        version: default: the version that the alias `challenger` points to.
-
-    Raises:
-        NoDataError: there is no challenger, or the version was not made by a training of this project.
-        RegistryError: there is no such version.
-    """
-    if version is None:
-        found = services.registry.by_alias(spec.name, "challenger")
-        if found is None:
-            raise NoDataError(
-                f"{spec.name} has no challenger: no version has passed its gates.",
-                hint=f"Train and validate first: mlops run all {spec.name}",
-            )
-    else:
-        found = services.registry.get(spec.name, version)
-    parts = found.run_key.split("/")
-    try:
-        return date.fromisoformat(parts[2])
-    except (IndexError, ValueError) as error:
-        raise NoDataError(
-            f"{spec.name} version {found.version} does not say for which date it was trained (run {found.run_key!r}).",
-            hint="Give the date with --date.",
-        ) from error
 
 
 def verdict_of(checks: tuple[Check, ...]) -> Verdict:
@@ -115,6 +59,8 @@ def check_all(
         found += [_digest(judged, version), _signature(services, version), _stage(version)]
     alive = where.version is not None and services.registry.find(spec.name, where.version) is not None
     found += [_champion(judged, where, alive=alive), _alias(where, alive=alive), _first_time(judged, where, done)]
+    if spec.promotion.approval == "people":
+        found.append(_approval(services, spec, judged, where))
     return tuple(found)
 
 
@@ -190,3 +136,13 @@ def _first_time(judged: Judged, where: Standing, done: Entry | None) -> Check:
     if done is not None:
         return Check("history", "fail", f"Version {version} was promoted before and displaced since. {back}")
     return Check("history", "pass", "It was not taken out of production before.")
+
+
+def _approval(services: Services, spec: ModelSpec, judged: Judged, where: Standing) -> Check:
+    state = approval.state(services, spec, judged.decision, where.entries)
+    if state is None:
+        rules = spec.promotion
+        words = f"Nobody has been asked yet; {rules.approvers} of {rules.role} must approve."
+        return Check("approval", "cannot_tell", words)
+    verdict: dict[str, Verdict] = {"pending": "cannot_tell", "approved": "pass"}
+    return Check("approval", verdict.get(state.status, "fail"), state.reason)

@@ -15,9 +15,10 @@ from datetime import date
 
 from mlops.errors import NoDataError, PromotionError
 from mlops.governance.ledger import Entry
-from mlops.pipelines import champions
+from mlops.pipelines import approval, champions
 from mlops.pipelines.champions import Standing
-from mlops.pipelines.checks import Check, Judged, check_all, read_judged, verdict_of
+from mlops.pipelines.checks import Check, check_all, verdict_of
+from mlops.pipelines.judged import Judged, read_judged
 from mlops.pipelines.night import report, run_key
 from mlops.records import PromotionRecord, StepReport, from_dict, to_dict
 from mlops.services import Services
@@ -37,7 +38,8 @@ def run(services: Services, spec: ModelSpec, day: date, version: int | None = No
 
     Returns:
         done (promoted, now or already), nothing_to_do (no decision for that date, or the version is champion by another
-        one) or no (a check failed; recorded once); the record is a `PromotionRecord`.
+        one), cannot_tell (people have to approve) or no (a check failed; recorded once); the record is a
+        `PromotionRecord`.
 
     Raises:
         LeaseError: another change of this champion is under way.
@@ -55,10 +57,12 @@ def run(services: Services, spec: ModelSpec, day: date, version: int | None = No
             return _standing_already(spec, day, where, done)
         checks = check_all(services, spec, judged, where, done)
         verdict = verdict_of(checks)
-        if verdict != "pass":
+        if verdict == "cannot_tell":
+            return _waiting(services, spec, judged, where)
+        if verdict == "fail":
             champions.settle(services, where)
             return _refused(services, spec, judged, where, checks, key)
-        made = champions.change(services, lease, _record(services, judged, where), key)
+        made = champions.change(services, lease, _record(services, spec, judged, where), key)
         return report("promotion", spec, day, "done", made.reason, made)
 
 
@@ -99,12 +103,23 @@ def _standing_already(spec: ModelSpec, day: date, where: Standing, done: Entry |
     return report("promotion", spec, day, "done", record.reason, record)
 
 
+def _waiting(services: Services, spec: ModelSpec, judged: Judged, where: Standing) -> StepReport:
+    """All holds but the approval: ask for it, and say whose vote is missing."""
+    version = services.registry.get(spec.name, judged.version)
+    approval.ask(services, spec, judged.decision, version.started_by)
+    state = approval.state(services, spec, judged.decision, services.ledger.entries(spec.name))
+    assert state is not None
+    words = f"Version {judged.version} waits for approval. {state.reason}"
+    record = dataclasses.replace(_record(services, spec, judged, where), promoted=False, reason=words)
+    return report("promotion", spec, judged.decision.date, "cannot_tell", words, record)
+
+
 def _refused(
     services: Services, spec: ModelSpec, judged: Judged, where: Standing, checks: tuple[Check, ...], key: str
 ) -> StepReport:
     """Say why not, and keep it: once for the same reason, whatever the number of tries."""
     reason = " ".join(check.reason for check in checks if check.verdict == "fail")
-    record = dataclasses.replace(_record(services, judged, where), promoted=False, reason=reason)
+    record = dataclasses.replace(_record(services, spec, judged, where), promoted=False, reason=reason)
     mark = hashlib.sha256(f"{record.evidence_hash}\n{reason}".encode()).hexdigest()[:16]
     place = f"{key}/refused/{mark}"
     entry = services.ledger.by_key(place) or services.ledger.append(
@@ -114,8 +129,12 @@ def _refused(
     return report("promotion", spec, judged.decision.date, "no", kept.reason, kept)
 
 
-def _record(services: Services, judged: Judged, where: Standing) -> PromotionRecord:
+def _record(services: Services, spec: ModelSpec, judged: Judged, where: Standing) -> PromotionRecord:
     previous = where.version
+    state = None
+    if spec.promotion.approval == "people":
+        state = approval.state(services, spec, judged.decision, where.entries)
+    people = state.approved_by if state else ()
     reason = (
         f"Version {judged.version} is the first champion."
         if previous is None
@@ -127,9 +146,10 @@ def _record(services: Services, judged: Judged, where: Standing) -> PromotionRec
         previous_version=previous,
         promoted=True,
         reason=reason,
-        decided_by=AUTOMATIC,
+        decided_by=", ".join(people) or (AUTOMATIC if state is None else f"policy:{state.status}"),
         decided_at=services.clock(),
         evidence_hash=judged.decision.evidence_hash,
         evidence_uri=judged.decision.evidence_uri,
         date=judged.decision.date,
+        approved_by=people,
     )

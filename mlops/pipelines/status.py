@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlops.data import partitions
+from mlops.pipelines import approval
 from mlops.services import Services
 from mlops.spec import ModelSpec
 
@@ -22,6 +23,7 @@ def status_of(services: Services, spec: ModelSpec) -> dict[str, Any]:
         "champion": f"version {champion.version} ({champion.candidate})" if champion else "none yet",
         "champion_since": history[-1].at.isoformat(timespec="seconds") if champion and history else None,
         "why": history[-1].body["reason"] if champion and history else None,
+        "waiting_for_approval": [f"version {p.version}: {p.state.reason}" for p in approval.pending(services, spec)],
         "versions": [f"{v.version} {v.stage} {v.candidate}" for v in versions[-5:]],
         "validated_deliveries": f"{days[0]} to {days[-1]}, {len(days)} days" if days else "none yet",
         "newest_predictions": predicted[-1] if predicted else None,

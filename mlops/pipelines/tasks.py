@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import date
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from mlops import log
 from mlops.errors import LedgerError
@@ -101,6 +101,64 @@ def promote(model: str, day: str) -> dict[str, Any]:
     return _step("promotion", model, day)
 
 
+def ask_for_approval(model: str, day: str) -> dict[str, Any]:
+    """First try of a promotion that people decide on, and the page that asks them, as Markdown.
+
+    Returns:
+        `report` (a StepReport; "cannot_tell": people are asked), `version`, `subject` and `body`.
+    """
+    from mlops.pipelines import approval
+
+    answer = promote(model, day)
+    services = Services.open()
+    return {"report": answer} | approval.page(services, services.spec(model), answer["record"].get("version"))
+
+
+def approval_state(model: str, version: int) -> dict[str, Any]:
+    """Where the approval of a version stands: `status`, `reason`, `until` (ISO 8601)."""
+    from mlops.pipelines import approval
+
+    services = Services.open()
+    state = approval.standing(services, services.spec(model), version)
+    return {"status": state.status, "reason": state.reason, "until": state.until.isoformat()}
+
+
+def vote(
+    model: str, version: int, answer: Literal["approve", "reject"], *, names: Sequence[str | None], comment: str = ""
+) -> dict[str, Any]:
+    """A vote given in Airflow, into the ledger.
+
+    Args:
+        model: name of the model.
+        version: what is voted on.
+        answer: approve or reject.
+        names: what Airflow calls the person; the one that holds the role counts, else the first.
+        comment: why.
+    """
+    from mlops.pipelines import approval
+
+    services = Services.open()
+    spec = services.spec(model)
+    holders = services.config.roles.get(spec.promotion.role, ())
+    given = [str(name) for name in names if name]
+    person = next((name for name in given if name in holders), given[0])
+    state = approval.vote(services, spec, answer, version=version, comment=comment, via="airflow", actor=person)
+    return {"status": state.status, "reason": state.reason, "by": person}
+
+
+def auto_approve(model: str, version: int) -> dict[str, Any]:
+    """Approve without a person.
+
+    Raises:
+        PromotionError: the settings do not allow it.
+    """
+    from mlops.pipelines import approval
+
+    services = Services.open()
+    state = approval.auto_approve(services, services.spec(model), version)
+    return {"status": state.status, "reason": state.reason, "by": approval.NOBODY}
+
+
 def reign(model: str) -> int | None:
     """The reign that a rollback asked for now would end, by the number of its ledger entry."""
     from mlops.pipelines import rollback
@@ -128,6 +186,13 @@ def reap() -> dict[str, Any]:
     from mlops.pipelines import reaper
 
     return dataclasses.asdict(reaper.reap(Services.open()))
+
+
+def reconcile() -> list[dict[str, Any]]:
+    """Compare every model's registry with its ledger, see `mlops.pipelines.reconcile`."""
+    from mlops.pipelines import reconcile as pipeline
+
+    return [to_dict(answer) for answer in pipeline.run_all(Services.open())]
 
 
 def verify_ledger() -> list[str]:

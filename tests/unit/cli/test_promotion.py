@@ -75,7 +75,7 @@ def test_promote_takes_the_challenger_and_champion_tells_of_it(contenders: Conte
     code, said = mlops("champion", name)
     assert code == 0
     assert "is the first champion" in said
-    assert f"sha256 {told['evidence_hash']}" in said.replace("\n", "")
+    assert told["evidence_hash"] in said.replace("\n", "")
 
 
 def test_a_refused_promotion_leaves_with_3(contenders: Contenders) -> None:
@@ -130,4 +130,32 @@ def test_rollback_history_and_the_champion_of_a_night_or_time(contenders: Conten
     assert mlops("champion", name, "--at", "2020-01-01")[0] == 3
     assert mlops("champion", name, "--at", "yesterday")[0] == 2
     code, said = mlops("rollback", name)
-    assert (code, said) == (0, "nothing to do  There is nothing to go back to: version 1 has no predecessor.\n")
+    assert (code, said) == (3, "no  There is nothing to go back to: version 1 has no predecessor.\n")
+
+
+def test_people_approve_and_reject_from_the_shell(
+    contenders: Contenders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may is the actor of the settings; the words say what is missing and what comes next."""
+    name = contenders.spec.name
+    path = tmp_path / "models" / f"{name}.yaml"
+    rules = {"promotion": {"approval": "people", "approvers": 2}}
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text(encoding="utf-8")) | rules), encoding="utf-8")
+    monkeypatch.setenv("MLOPS_ROLES", "{model-approver: [alice, bob]}")
+    contenders.contender()
+    code, said = mlops("promote", name)
+    assert code == 3
+    assert "2 more needed from model-approver: alice or bob" in said
+    with pytest.raises(MLOpsError, match="ann does not hold the role"):
+        mlops("approve", name)
+    monkeypatch.setenv("MLOPS_ACTOR", "alice")
+    assert "1 of 2 approved (alice)" in mlops("approve", name, "--comment", "Fine.")[1]
+    assert "waiting for approval" in mlops("status", name)[1]
+    monkeypatch.setenv("MLOPS_ACTOR", "bob")
+    assert mlops("approve", name)[1] == f"approved  Approved by alice, bob. Now: mlops promote {name}\n"
+    assert mlops("promote", name)[0] == 0
+    assert asked("champion", name)["by"] == "alice, bob"
+    contenders.contender()
+    mlops("promote", name)
+    assert asked("reject", name, "--comment", "No.")["status"] == "rejected"
+    assert mlops("promote", name) == (3, "no  bob rejected it: No.\n")

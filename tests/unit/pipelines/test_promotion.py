@@ -10,7 +10,7 @@ import pytest
 from mlops.errors import PromotionError
 from mlops.governance.champions import reigns
 from mlops.pipelines import champions, promotion
-from mlops.pipelines.checks import day_of
+from mlops.pipelines.judged import day_of, read_judged
 from mlops.pipelines.tasks import execute
 from mlops.records import StepReport
 from tests.contenders import Contenders
@@ -178,9 +178,9 @@ def test_an_intent_before_the_alias_moved_is_taken_up_by_its_own_retry(contender
     """Killed right after the intent: the retry ends as one run would, without an entry more."""
     contenders.contender()
     services, spec = contenders.services, contenders.spec
-    judged = promotion.read_judged(services, spec, contenders.day(1), 1)
+    judged = read_judged(services, spec, contenders.day(1), 1)
     with champions.exclusive(services, spec.name, "killed") as lease:
-        record = promotion._record(services, judged, champions.standing(services, spec.name))
+        record = promotion._record(services, spec, judged, champions.standing(services, spec.name))
         champions._intent(services, lease, record, promotion.key_of(spec, judged))
     assert promote(contenders, 1).outcome == "done"
     assert kinds(contenders) == ["promotion_intent", "promotion"]
@@ -191,9 +191,9 @@ def test_an_intent_of_another_night_is_undone_and_may_be_tried_again(contenders:
     contenders.contender()
     contenders.contender()
     services, spec = contenders.services, contenders.spec
-    judged = promotion.read_judged(services, spec, contenders.day(1), 1)
+    judged = read_judged(services, spec, contenders.day(1), 1)
     with champions.exclusive(services, spec.name, "killed") as lease:
-        record = promotion._record(services, judged, champions.standing(services, spec.name))
+        record = promotion._record(services, spec, judged, champions.standing(services, spec.name))
         champions._intent(services, lease, record, promotion.key_of(spec, judged))
     assert promote(contenders, 2).outcome == "done"
     assert promote(contenders, 1).outcome == "no"
@@ -211,9 +211,9 @@ def test_a_move_that_was_cut_short_after_the_alias_is_finished_by_whoever_comes_
     contenders.contender()
     contenders.contender()
     services, spec = contenders.services, contenders.spec
-    judged = promotion.read_judged(services, spec, contenders.day(1), 1)
+    judged = read_judged(services, spec, contenders.day(1), 1)
     with champions.exclusive(services, spec.name, "killed") as lease:
-        record = promotion._record(services, judged, champions.standing(services, spec.name))
+        record = promotion._record(services, spec, judged, champions.standing(services, spec.name))
         champions._intent(services, lease, record, promotion.key_of(spec, judged))
         services.registry.set_alias(spec.name, "champion", 1)
     told = promote(contenders, 2)
@@ -227,9 +227,9 @@ def test_who_lost_the_lease_cannot_complete_what_another_undid(contenders: Conte
     """A process that slept while its intent was undone is refused by the ledger, and told why."""
     contenders.contender()
     services, spec = contenders.services, contenders.spec
-    judged = promotion.read_judged(services, spec, contenders.day(1), 1)
+    judged = read_judged(services, spec, contenders.day(1), 1)
     with champions.exclusive(services, spec.name, "slept") as lease:
-        record = promotion._record(services, judged, champions.standing(services, spec.name))
+        record = promotion._record(services, spec, judged, champions.standing(services, spec.name))
         intent = champions._intent(services, lease, record, promotion.key_of(spec, judged))
     champions.undo(services, intent, "for the test")
     with pytest.raises(PromotionError, match="was closed by ann as promotion undone while it was under way"):
