@@ -98,15 +98,18 @@ def _taught(
 
 
 def _copies(features: pd.DataFrame, fit_features: pd.DataFrame) -> float:
-    """Share of rows whose features all equal those of a teaching row, less the share that repeat within themselves."""
-    if not len(features) or not len(fit_features):
+    """Share of rows whose features all equal those of a teaching row, less the share that repeat within either part."""
+    rows, taught = _row_hashes(features), _row_hashes(fit_features[list(features.columns)])
+    if not len(rows) or not len(taught):
         return 0.0
+    natural = max(float(part.duplicated(keep=False).mean()) for part in (rows, taught))
+    return max(0.0, float(rows.isin(set(taught)).mean()) - natural)
+
+
+def _row_hashes(features: pd.DataFrame) -> pd.Series:
+    """One number for each row that has a value."""
     there = features.notna().any(axis=1).to_numpy()
-    rows = pd.util.hash_pandas_object(features[there].astype(np.float64), index=False)
-    taught = pd.util.hash_pandas_object(fit_features[list(features.columns)].astype(np.float64), index=False)
-    if not len(rows):
-        return 0.0
-    return max(0.0, float(rows.isin(set(taught)).mean()) - float(rows.duplicated(keep=False).mean()))
+    return pd.util.hash_pandas_object(features[there].astype(np.float64), index=False)
 
 
 _RANKS = "rank correlation"

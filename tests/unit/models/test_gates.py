@@ -284,6 +284,27 @@ def test_a_regression_target_among_the_features_fails() -> None:
     assert leakage(y=target, features=lambda c: c["features"].assign(near=target + noise)).verdict == "pass"
 
 
+def test_copied_rows_are_found_and_natural_repeats_are_not_copies() -> None:
+    """Measured values that all occur among the teaching rows were copied; two switches repeat by nature."""
+    rng = np.random.default_rng(2)
+    measured = pd.DataFrame(rng.normal(size=(40, 3)), columns=list("abc"))
+    taught = pd.DataFrame(rng.normal(size=(400, 3)), columns=list("abc"))
+    assert leakage(features=measured, fit_features=taught).verdict == "pass"
+    result = leakage(features=measured, fit_features=pd.concat([taught, measured[:10]]))
+    assert (result.verdict, result.value) == ("fail", 0.25)
+    switches = pd.DataFrame(rng.integers(0, 8, (440, 2)), columns=list("ab"))
+    assert leakage(features=switches[:40].reset_index(drop=True), fit_features=switches[40:]).verdict == "pass"
+
+
+def test_rows_that_teach_must_be_older_and_entities_apart_if_asked_for() -> None:
+    """A teaching row as young as the first that judges fails where time orders; so does a shared entity where apart."""
+    late = leakage(in_time_order=True, fit_keys=lambda c: c["holdout_keys"][:1].assign(device="b"))
+    assert (late.verdict, late.value) == ("fail", 1.0)
+    assert leakage(in_time_order=True).verdict == "pass"
+    assert leakage(entities_apart=True).verdict == "fail"
+    assert leakage(entities_apart=True, fit_keys=lambda c: c["fit_keys"].assign(device="b")).verdict == "pass"
+
+
 def test_few_positives_do_not_make_a_feature_suspicious() -> None:
     """With two positives chance separates the classes often: that is left to the evidence gate."""
     y = np.zeros(40)
