@@ -35,6 +35,14 @@ def _free_ports() -> list[int]:
         return [one.getsockname()[1], two.getsockname()[1]]
 
 
+def _listening(process: psutil.Process) -> set[str]:
+    """Addresses that a process listens on; none if it has just ended."""
+    try:
+        return {c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    except psutil.NoSuchProcess:
+        return set()
+
+
 class Api:
     """Airflow's REST API, logged in."""
 
@@ -85,18 +93,18 @@ def test_the_platform_starts_runs_a_dag_and_ends_without_a_trace(
         assert platform.password in said[-1]
         started = processes.recorded(config.state_dir / "run")
         members = [member for process in started for member in processes.members(process)]
-        listening = {c.laddr.ip for m in members for c in m.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+        listening = {address for member in members for address in _listening(member)}
         assert listening == {"127.0.0.1"}
         api = Api(platform)
         with pytest.raises(urllib.error.HTTPError, match="401"):
             Api(standalone.Platform(platform.airflow_url, "", platform.user, "wrong", platform.logs, ()))
         api.wait_for("/api/v2/dags", lambda found: {dag["dag_id"] for dag in found["dags"]} == DAGS)
-        assert api.call("GET", "/api/v2/importErrors")["total_entries"] == 0
+        api.wait_for("/api/v2/importErrors", lambda found: found["total_entries"] == 0, seconds=30)
         form = {"logical_date": None, "conf": {"date": DAY.isoformat()}}
         run = api.call("POST", "/api/v2/dags/ingestion__fleet/dagRuns", form)
         path = f"/api/v2/dags/ingestion__fleet/dagRuns/{run['dag_run_id']}"
         assert api.wait_for(path, lambda found: found["state"] in ("success", "failed"))["state"] == "success"
-        (event,) = api.call("GET", "/api/v2/assets/events")["asset_events"]
+        (event,) = api.wait_for("/api/v2/assets/events", lambda found: found["total_entries"] == 1)["asset_events"]
         assert (event["name"], event["extra"]["date"]) == ("fleet/validated_data", DAY.isoformat())
         api.wait_for("/api/v2/dags/features__fleet/dagRuns", lambda found: found["total_entries"] == 1)
     finally:
