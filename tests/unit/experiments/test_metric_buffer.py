@@ -22,6 +22,7 @@ class Store:
     """A store that counts, and refuses when told to: the wire to MLflow."""
 
     def __init__(self) -> None:
+        """Empty and willing."""
         self.batches: list[int] = []
         self.refuse = False
 

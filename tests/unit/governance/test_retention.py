@@ -191,3 +191,13 @@ def test_a_question_waits_until_it_is_answered() -> None:
     assert waiting_versions([*asked, entry(2, "approval", 79, {"version": 4, "answer": "approve"})])
     for kind, body in (("approval", {"answer": "reject"}), ("promotion", {}), ("promotion_refused", {})):
         assert not waiting_versions([*asked, entry(2, kind, 79, {"version": 4, **body})])
+
+
+def test_whoever_was_champion_lately_stays_however_many_came_after() -> None:
+    """Four champions within the kept days all stay, though only one way back is asked for; an older one goes."""
+    old = NOW - timedelta(days=200)
+    versions = tuple(VersionFacts(number, "archived", (), old, f"r{number}", "") for number in range(1, 7))
+    ages = {1: 190, 2: 100, 3: 20, 4: 15, 5: 10, 6: 5}
+    entries = [entry(number, "promotion", age, {"version": number}) for number, age in ages.items()]
+    items = decide(Holdings(versions), entries, RetentionSpec(keep_versions=1, keep_days=30), NOW)
+    assert gone(items, "version") == {"1"}
