@@ -35,6 +35,7 @@ class Mortal:
     """An adapter whose process is killed before the n-th consequential call, counted over all adapters."""
 
     def __init__(self, adapter: Any, left: list[int]) -> None:
+        """Share the count of calls that are left."""
         self._adapter, self._left = adapter, left
 
     def __getattr__(self, name: str) -> Any:
@@ -59,6 +60,7 @@ class Lives(RuleBasedStateMachine):
     store: ClassVar[tuple[MLOpsConfig, tuple[RunRecord, ...]]]
 
     def __init__(self) -> None:
+        """A model of its own in an installation of its own; MLflow's store is shared."""
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         config, runs = self.store
