@@ -104,7 +104,7 @@ def save(
 
 
 def _put_in_place_of_the_pickle(data: bytes, types: list[str], path: Path, model: Any) -> None:
-    """MLflow would write the file by itself, in three times the time; what it says of the folder is kept true."""
+    """MLflow would write the file by itself, but slower; what it says of the folder is kept true."""
     from mlflow.models.model import MLMODEL_FILE_NAME
 
     (path / "model.pkl").unlink()
