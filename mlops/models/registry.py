@@ -114,6 +114,10 @@ class ModelRegistry:
                     tags={key: str(value) for key, value in (dict(tags or {}) | found).items()},
                     model_id=run.model_uri.removeprefix("models:/"),
                 )
+                if (first := self._by_inputs(model, inputs_hash)) is not None and first.version != int(made.version):
+                    # The lease ran out while this process stood still, and another one has registered the same.
+                    self.client.delete_model_version(model, made.version)
+                    return first
                 registration.keep_signature(self.artifacts, record_of(made), folder, private_key)
         _logger.info("registered  %s", log.facts(model=model, version=made.version, candidate=run.candidate))
         return self.get(model, int(made.version))

@@ -72,6 +72,25 @@ def folder_of(registry: ModelRegistry, version: ModelVersion) -> Path:
     return Path(registry.client.get_logged_model(version.model_uri.removeprefix("models:/")).artifact_location)
 
 
+def test_who_stood_still_while_another_registered_the_same_makes_no_second_version(
+    config: MLOpsConfig, run: RunRecord, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process whose lease ran out before it writes finds the version of who took over, and withdraws its own."""
+    slow, quick = ModelRegistry(config), ModelRegistry(config)
+    create = slow.client.create_model_version
+    found = []
+
+    def late(*args: object, **options: object) -> object:
+        found.append(quick.register(model, run=run, inputs_hash="same"))
+        return create(*args, **options)
+
+    monkeypatch.setattr(slow.client, "create_model_version", late)
+    told = slow.register(model, run=run, inputs_hash="same")
+    assert (told.version, told.reused) == (1, True)
+    assert [version.version for version in quick.versions(model)] == [1]
+    assert quick.verify(quick.get(model, 1)) == found[0].signed_by
+
+
 def test_the_same_inputs_give_the_same_version(
     registry: ModelRegistry, tracker: ExperimentTracker, model: str, run: RunRecord
 ) -> None:
