@@ -88,10 +88,12 @@ def _fit(name: str, recipe: Recipe, rows: pd.DataFrame) -> Scorer:
 def _quantiles(usual: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """How much of the window lies below, with the distance beyond its largest score as a continuation."""
     ordered = np.sort(usual[np.isfinite(usual)])
+    scores = np.nan_to_num(scores, posinf=np.finfo(np.float32).max)
     beyond = np.maximum(scores - ordered[-1], 0) / (ordered[-1] - ordered[0] + 1e-12)
     return np.searchsorted(ordered, scores) / len(ordered) + beyond
 
 
 def _mean_auc(scored: pd.DataFrame) -> float:
-    groups = scored.groupby("device_id")
-    return float(np.mean([roc_auc_score(of["anomaly"].to_numpy(dtype=float), of["score"]) for _, of in groups]))
+    """By rank, so that a score without bound (a value outside all bins) is simply the highest."""
+    groups = scored.assign(rank=scored["score"].rank()).groupby("device_id")
+    return float(np.mean([roc_auc_score(of["anomaly"].to_numpy(dtype=float), of["rank"]) for _, of in groups]))

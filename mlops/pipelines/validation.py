@@ -134,7 +134,10 @@ def _keep(
     champion: ModelVersion | None,
     training_set: TrainingSet,
 ) -> GateDecision:
-    """Keep the evidence: as JSON, as a page, and among the artifacts of the challenger's run."""
+    """Keep the evidence: as a page, among the artifacts of the challenger's run, and as JSON.
+
+    The JSON comes last: where it is, a retry takes the decision for kept and writes no page again.
+    """
     newest = decision_uri(services, spec, decision.date)
     uri = _own_uri(services, spec, decision.date, decision.version)
     bundle = evidence.bundle(
@@ -148,8 +151,9 @@ def _keep(
     decision = dataclasses.replace(decision, evidence_uri=uri, evidence_hash=bundle.hash)
     for place in (uri, newest):
         services.storage.write_bytes(place.replace(".json", ".html"), bundle.html)
-        services.storage.write_json(place, {"decision": to_dict(decision), "evidence": bundle.facts})
     services.tracker.client.log_text(challenger.run_id, bundle.html.decode(), "evidence.html")
+    for place in (uri, newest):
+        services.storage.write_json(place, {"decision": to_dict(decision), "evidence": bundle.facts})
     return decision
 
 
