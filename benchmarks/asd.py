@@ -88,6 +88,8 @@ def _fit(name: str, recipe: Recipe, rows: pd.DataFrame) -> Scorer:
 def _quantiles(usual: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """How much of the window lies below, with the distance beyond its largest score as a continuation."""
     ordered = np.sort(usual[np.isfinite(usual)])
+    if not len(ordered):  # a detector that cannot score a window at all (PCA on constant columns) tells nothing apart
+        return np.zeros(len(scores))
     scores = np.nan_to_num(scores, posinf=np.finfo(np.float32).max)
     beyond = np.maximum(scores - ordered[-1], 0) / (ordered[-1] - ordered[0] + 1e-12)
     return np.searchsorted(ordered, scores) / len(ordered) + beyond
