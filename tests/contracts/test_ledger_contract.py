@@ -18,6 +18,7 @@ from mlops.errors import LeaseError, LedgerError
 from mlops.governance.chain import hash_of
 from mlops.governance.leases import Lease, Leases
 from mlops.governance.ledger import Entry, Ledger, canonical
+from tests.conftest import absent
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 SERVER = os.environ.get("MLOPS_TEST_POSTGRES", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
@@ -34,10 +35,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     try:
         with admin.connect() as connection:
             connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    except sa.exc.OperationalError:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip("no PostgreSQL at 127.0.0.1:5432: start one with `service postgresql start` (trust authentication)")
+    except sa.exc.OperationalError as error:
+        absent(f"no PostgreSQL at {SERVER}: start one with `service postgresql start` (trust authentication): {error}")
     yield sa.make_url(SERVER).set(database=name, drivername="postgresql").render_as_string(hide_password=False)
     with admin.connect() as connection:
         connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
