@@ -32,7 +32,7 @@ class DataSlice:
     entities: int = 0
     late_rows: int = 0  # rows whose event date is before the delivery date
     content_hash: str = ""
-    reasons: tuple[str, ...] = ()  # one sentence per broken rule; empty when validated
+    reasons: tuple[str, ...] = ()  # one sentence per broken rule; also of a validated one: those that people set aside
     report_uri: str = ""  # HTML page a person reads
     released: bool = False  # True when this good delivery replaces a quarantined one
 

@@ -20,7 +20,7 @@ _BIGGEST = float(np.finfo(float).max)
 
 def column_rules(delivery: Delivery) -> list[Rule]:
     """All rules about single columns."""
-    rules = [_nulls(delivery, name, 0.0) for name in delivery.keys]
+    rules = [_nulls(delivery, name, 0.0, binding=True) for name in delivery.keys]
     for name, column in delivery.contract.columns.items():
         if name in delivery.keys:
             continue
@@ -50,7 +50,7 @@ def _type(delivery: Delivery, name: str, column: ColumnContract) -> Rule:
     )
 
 
-def _nulls(delivery: Delivery, name: str, allowed: float) -> Rule:
+def _nulls(delivery: Delivery, name: str, allowed: float, *, binding: bool = False) -> Rule:
     limit = f", at most {100 * allowed:g} % are allowed" if allowed else ""
 
     def broken(result: Result) -> str:
@@ -67,6 +67,7 @@ def _nulls(delivery: Delivery, name: str, allowed: float) -> Rule:
         observed=lambda r: f"{r['unexpected_count']:,} null",
         unchecked=delivery.absent(name),
         shows=(name,),
+        binding=binding,
     )
 
 

@@ -7,35 +7,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
-from typing import Literal
 
 import jinja2
 import pandas as pd
 
-
-@dataclass(frozen=True)
-class Finding:
-    """What became of one rule."""
-
-    subject: str
-    promise: str
-    verdict: Literal["kept", "broken", "not checked"]
-    observed: str = ""
-    unexpected: int | None = None  # rows that break it; None where rows are not what is counted
-    reason: str = ""  # a sentence; empty unless broken
-    examples: pd.DataFrame = field(default_factory=pd.DataFrame)  # a few rows that break it
+from mlops.data.finding import Finding
 
 
-def page(day: date, rows: int, entities: int, findings: Sequence[Finding]) -> str:
+def page(day: date, rows: int, entities: int | None, findings: Sequence[Finding]) -> str:
     """The page.
 
     Args:
         day: date of the delivery.
         rows: rows delivered.
-        entities: different entities among them.
+        entities: different entities among them; None where they were not counted.
         findings: what became of each rule, in the order of the contract.
     """
     broken = [finding for finding in findings if finding.verdict == "broken"]
@@ -99,7 +86,8 @@ tr.why td { padding-top: 0 } tr.head td { border-bottom: 0 }
 <header class="{{ "bad" if broken else "good" }}">
 <h1>{% if broken %}Refused: {{ broken | length }} of {{ counts.kept + counts.broken }} rules are broken
 {% else %}Accepted: all {{ counts.kept }} rules are kept{% endif %}</h1>
-<p>Delivery of {{ day }} (UTC): {{ "{:,}".format(rows) }} rows of {{ "{:,}".format(entities) }} entities.
+<p>Delivery of {{ day }} (UTC): {{ "{:,}".format(rows) }} rows
+{%- if entities is not none %} of {{ "{:,}".format(entities) }} entities{% endif %}.
 {% if counts["not checked"] %}{{ counts["not checked"] }} rules could not be checked.{% endif %}</p>
 {% if broken %}
 <ul>

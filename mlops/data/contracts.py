@@ -14,13 +14,14 @@ import numpy as np
 import pandas as pd
 
 from mlops.data.column_rules import column_rules, fraction_column, number_column
-from mlops.data.contract_page import Finding, page
+from mlops.data.contract_page import page
 from mlops.data.delivery_rules import delivery_rules, hours_column
+from mlops.data.finding import Finding
 from mlops.data.rule import Delivery, Rule
 from mlops.errors import DataError
 from mlops.spec import ContractSpec, TimestampsSpec
 
-_EXAMPLES = 5  # rows shown per broken rule
+_EXAMPLES = 10  # rows shown per broken rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class ContractResult:
     passed: bool
     reasons: tuple[str, ...]  # one sentence per broken rule, with numbers; empty when passed
     html: str  # one self-contained page a person reads
+    findings: tuple[Finding, ...] = ()  # what became of each rule
 
 
 def check(
@@ -61,7 +63,7 @@ def check(
     findings = [_finding(delivery, rule, results) for rule in rules]
     reasons = tuple(finding.reason for finding in findings if finding.verdict == "broken")
     entities = int(frame[entity].nunique()) if entity in frame.columns else 0
-    return ContractResult(not reasons, reasons, page(day, len(frame), entities, findings))
+    return ContractResult(not reasons, reasons, page(day, len(frame), entities, findings), tuple(findings))
 
 
 def _prepared(delivery: Delivery) -> pd.DataFrame:
@@ -134,13 +136,14 @@ def _not_carried_out(rule: Rule, message: str) -> DataError:
 
 def _finding(delivery: Delivery, rule: Rule, results: Mapping[int, tuple[bool, Mapping[str, Any]]]) -> Finding:
     if rule.unchecked:
-        return Finding(rule.subject, rule.promise, "not checked", observed=rule.unchecked)
+        return Finding(rule.subject, rule.promise, "not checked", observed=rule.unchecked, binding=rule.binding)
     kept, measured = results[id(rule)]
     unexpected = measured.get("unexpected_count")
     if kept:
-        return Finding(rule.subject, rule.promise, "kept", rule.observed(measured), unexpected)
+        return Finding(rule.subject, rule.promise, "kept", rule.observed(measured), unexpected, binding=rule.binding)
     reason = f"{rule.subject}: {rule.broken(measured)}."
     rows = measured.get("partial_unexpected_index_list") or []
     shown = [name for name in dict.fromkeys([*delivery.keys, *rule.shows]) if name in delivery.frame.columns]
     examples = delivery.frame.loc[list(rows)[:_EXAMPLES], shown]
-    return Finding(rule.subject, rule.promise, "broken", rule.observed(measured), unexpected, reason, examples)
+    told = rule.observed(measured)
+    return Finding(rule.subject, rule.promise, "broken", told, unexpected, reason, examples, rule.binding)

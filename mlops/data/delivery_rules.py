@@ -40,6 +40,7 @@ def _columns(delivery: Delivery) -> Rule:
         settings={"column_set": list(delivery.columns), "exact_match": False},
         broken=lambda _: "; ".join(map(missed, missing)),
         observed=lambda _: f"{len(delivery.columns) - len(missing)} of {len(delivery.columns)} there",
+        binding=True,
     )
 
 
@@ -87,6 +88,7 @@ def _entity_type(delivery: Delivery) -> Rule:
         broken=lambda r: f"the key is {kinds(r)}, expected text or whole numbers",
         observed=kinds,
         unchecked=delivery.no_values(delivery.entity),
+        binding=True,
     )
 
 
@@ -108,6 +110,7 @@ def _unique(delivery: Delivery) -> Rule:
         observed=lambda r: f"{r['unexpected_count']:,} share their key",
         unchecked=delivery.no_values(entity, event),
         shows=tuple(delivery.contract.columns)[:3],
+        binding=True,
     )
 
 
@@ -160,6 +163,7 @@ def _arrivals(delivery: Delivery, event: str, arrival: str) -> list[Rule]:
             f"at most {number(late)} h after {event}",
             {"max_value": late},
             lambda _, high: f"came more than {number(late)} h after {event}, the latest {span(high)}",
+            binding=False,
         ),
     ]
 
@@ -171,6 +175,8 @@ def _hours(
     promise: str,
     limits: dict[str, Any],
     words: Callable[[float, float], str],
+    *,
+    binding: bool = True,
 ) -> Rule:
     """A rule over one of `Delivery.hours`; `words` are made from its smallest and largest value."""
 
@@ -186,6 +192,7 @@ def _hours(
         broken=broken,
         observed=lambda r: f"{r['unexpected_count']:,} rows otherwise",
         unchecked=delivery.no_values(*columns),
+        binding=binding,
     )
 
 

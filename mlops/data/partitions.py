@@ -1,10 +1,9 @@
-"""Partitions: a delivery that keeps its contract is published under its date; one that does not waits in quarantine.
+"""Partitions: a delivery that keeps its contract is published under its date.
 
-`data/<dataset>/date=D` holds the validated rows that became known on D, sorted by entity and event time;
-`data_quarantine/<dataset>/date=D` holds a refused delivery as it came. Both are replaced whole, so running a date again
-leaves what one run leaves.
+`data/<dataset>/date=D` holds the validated rows that became known on D, sorted by entity and event time. It is replaced
+whole, so running a date again leaves what one run leaves. What breaks its contract is in `mlops.data.quarantine`.
 
-One rule: nothing downstream reads the quarantine.
+One rule: nothing downstream reads anything else.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from mlops import log
-from mlops.data.contracts import ContractResult
+from mlops.data import quarantine
 from mlops.errors import SchemaError, did_you_mean
 from mlops.records import DataSlice
 from mlops.spec import ContractSpec, TimestampsSpec
@@ -39,6 +38,7 @@ def publish(
     timestamps: TimestampsSpec,
     keep: Sequence[str] = (),
     report_uri: str = "",
+    waived: Sequence[str] = (),
 ) -> DataSlice:
     """Publish a delivery that keeps its contract as the validated partition of its date.
 
@@ -55,6 +55,7 @@ def publish(
         timestamps: columns of event and arrival.
         keep: further columns to keep where present, such as the label.
         report_uri: page of the contract's check.
+        waived: the broken rules that people have set aside; they stay with the partition.
 
     Returns:
         The slice, with `released` True if this date was in quarantine until now.
@@ -64,11 +65,12 @@ def publish(
         StorageError: the partition cannot be written; what was there before stands.
     """
     table, late = _validated(frame, day, contract, entity, timestamps, keep)
-    uri, held = _uri(storage, dataset, day), _quarantine_uri(storage, dataset, day)
+    uri, held = _uri(storage, dataset, day), quarantine.place(storage, dataset, day)
     waiting = storage.manifest(held) is not None
     released = waiting or _released_before(storage.manifest(uri), table)
     entities = len(table.column(entity).unique())
     facts = {"entities": str(entities), "late_rows": str(late), "released": str(released).lower()}
+    facts |= {"waived": json.dumps(list(waived))} if waived else {}
     manifest = storage.write_table(uri, table, facts)
     if waiting:
         storage.delete(held)
@@ -82,31 +84,27 @@ def publish(
         entities=entities,
         late_rows=late,
         content_hash=manifest.content_hash,
+        reasons=tuple(waived),
         report_uri=report_uri,
         released=released,
     )
 
 
-def quarantine(
-    storage: Storage, dataset: str, day: date, frame: pd.DataFrame, result: ContractResult, *, report_uri: str = ""
-) -> DataSlice:
-    """Put a delivery that breaks its contract aside, with the reasons. A validated partition of the date stays.
+def publishable(
+    frame: pd.DataFrame,
+    day: date,
+    *,
+    contract: ContractSpec,
+    entity: str,
+    timestamps: TimestampsSpec,
+    keep: Sequence[str] = (),
+) -> None:
+    """Nothing, if `publish` could publish these rows; arguments as there.
 
     Raises:
-        StorageError: it cannot be written.
+        SchemaError: a column is missing, or cannot be turned into its type without loss.
     """
-    facts = {"reasons": json.dumps(list(result.reasons)), "report_uri": report_uri}
-    uri = _quarantine_uri(storage, dataset, day)
-    manifest = storage.write_table(uri, _as_it_came(frame), facts)
-    _LOG.warning("quarantined %s", log.facts(dataset=dataset, date=day, rows=manifest.rows))
-    return _quarantined_slice(dataset, day, uri, manifest)
-
-
-def quarantined(storage: Storage, dataset: str, day: date) -> DataSlice | None:
-    """The delivery of `day` that waits in quarantine, or None."""
-    uri = _quarantine_uri(storage, dataset, day)
-    manifest = storage.manifest(uri)
-    return _quarantined_slice(dataset, day, uri, manifest) if manifest else None
+    _validated(frame, day, contract, entity, timestamps, keep)
 
 
 def read_rows(
@@ -222,18 +220,6 @@ def _column(values: pd.Series, kind: pa.DataType | None) -> pa.Array:
         ) from error
 
 
-def _as_it_came(frame: pd.DataFrame) -> pa.Table:
-    """The delivery as a table; columns without one type, which may be why it is refused, become text."""
-    arrays: dict[str, pa.Array] = {}
-    for position, name in enumerate(frame.columns):
-        values = frame.iloc[:, position]
-        try:
-            arrays[str(name)] = pa.array(values, from_pandas=True)
-        except (pa.ArrowException, TypeError, ValueError):
-            arrays[str(name)] = pa.array(values.astype("string"), from_pandas=True)
-    return pa.table(arrays)
-
-
 def _released_before(published: Manifest | None, table: pa.Table) -> bool:
     """Whether an earlier attempt with the same rows has released this date already."""
     return (
@@ -243,22 +229,5 @@ def _released_before(published: Manifest | None, table: pa.Table) -> bool:
     )
 
 
-def _quarantined_slice(dataset: str, day: date, uri: str, manifest: Manifest) -> DataSlice:
-    return DataSlice(
-        dataset=dataset,
-        date=day,
-        status="quarantined",
-        uri=uri,
-        rows=manifest.rows,
-        content_hash=manifest.content_hash,
-        reasons=tuple(json.loads(manifest.facts["reasons"])),
-        report_uri=manifest.facts["report_uri"],
-    )
-
-
 def _uri(storage: Storage, dataset: str, day: date) -> str:
     return storage.uri("data", dataset, f"date={day.isoformat()}")
-
-
-def _quarantine_uri(storage: Storage, dataset: str, day: date) -> str:
-    return storage.uri("data_quarantine", dataset, f"date={day.isoformat()}")

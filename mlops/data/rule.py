@@ -32,6 +32,7 @@ class Rule:
     observed: Callable[[Result], str]
     unchecked: str = ""  # why it cannot be checked; empty if it can
     shows: tuple[str, ...] = ()  # columns to show of rows that break it, beside the keys
+    binding: bool = False  # what breaks it could not be placed in time or told apart later: nobody can set it aside
 
 
 @dataclass(frozen=True)

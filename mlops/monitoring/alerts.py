@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 
 import fsspec
 
@@ -80,8 +80,14 @@ class Alerts:
         self._storage.write_json(uri, to_dict(incident))
         return new
 
-    def resolve(self, model: str, kind: str, *, at: datetime) -> int:
+    def resolve(self, model: str, kind: str, *, at: datetime, day: date | None = None) -> int:
         """Mark the open incidents of a kind as resolved: what they tell of is over. Raised again, one is told again.
+
+        Args:
+            model: whose.
+            kind: which.
+            at: since when it is over.
+            day: only those of this date.
 
         Returns:
             How many were open.
@@ -89,7 +95,9 @@ class Alerts:
         Raises:
             StorageError: one could not be written.
         """
-        still = [one for one in self._read(model, f"*-{_UNSAFE.sub('-', kind)}.json") if one.resolved_at is None]
+        still = [
+            one for one in self._read(model, f"{day or '*'}-{_UNSAFE.sub('-', kind)}.json") if one.resolved_at is None
+        ]
         for incident in still:
             self._storage.write_json(self._uri(incident), to_dict(replace(incident, resolved_at=at)))
             _log.info("Incident is over  %s", log.facts(incident=incident.key, date=incident.date))

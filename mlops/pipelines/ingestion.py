@@ -1,7 +1,8 @@
 """Ingestion: a delivery is read, held against its contract, and published whole or put in quarantine.
 
 Reads: the source of the spec for one date. Writes: the validated partition of that date, or its quarantine entry and an
-incident; the contract's page. Downstream sees validated partitions only. A good re-delivery of a date releases it.
+incident; the contract's page. Downstream sees validated partitions only. A good re-delivery of a date releases it, and
+so do people, see `mlops.pipelines.quarantine`.
 """
 
 from __future__ import annotations
@@ -10,15 +11,25 @@ from datetime import date
 
 import pandas as pd
 
-from mlops.data import contracts, partitions, sources
+from mlops.data import contracts, partitions, quarantine, sources
+from mlops.pipelines import quarantine as decisions
 from mlops.pipelines.night import report, report_uri
+from mlops.pipelines.publishing import publish
 from mlops.records import DataSlice, Incident, StepReport
 from mlops.services import Services
 from mlops.spec import ModelSpec
 
 
-def run(services: Services, spec: ModelSpec, day: date) -> StepReport:
+def run(services: Services, spec: ModelSpec, day: date, release: str = "", actor: str = "") -> StepReport:
     """Ingest the delivery of `day`.
+
+    Args:
+        services: the adapters.
+        spec: the model.
+        day: date of the delivery.
+        release: why the delivery of this date that waits in quarantine may pass. Without any, or where
+            nothing waits (any more, on a retry), the date is ingested anew.
+        actor: who releases it. Default: the actor of the settings.
 
     Returns:
         done (validated), nothing_to_do (nothing was delivered) or no (quarantined); the record is a `DataSlice`.
@@ -26,6 +37,8 @@ def run(services: Services, spec: ModelSpec, day: date) -> StepReport:
     Raises:
         SourceError, SchemaError: the source cannot be read, or its timestamps mean nothing.
     """
+    if release and quarantine.waiting(services.storage, spec.dataset, day):
+        return decisions.release(services, spec, day, release, actor)
     frame = sources.read_delivery(spec.source, entity=spec.entity, timestamps=spec.timestamps, day=day)
     if frame is None:
         reason = f"Nothing was delivered for {day}."
@@ -42,17 +55,7 @@ def run(services: Services, spec: ModelSpec, day: date) -> StepReport:
 
 
 def _publish(services: Services, spec: ModelSpec, day: date, frame: pd.DataFrame, page: str) -> StepReport:
-    slice_ = partitions.publish(
-        services.storage,
-        spec.dataset,
-        day,
-        frame,
-        contract=spec.contract,
-        entity=spec.entity,
-        timestamps=spec.timestamps,
-        keep=label_columns(spec),
-        report_uri=page,
-    )
+    slice_ = publish(services, spec, day, frame, page)
     late = f", {slice_.late_rows:,} of them late" if slice_.late_rows else ""
     released = "; the quarantined delivery of this date is released" if slice_.released else ""
     reason = f"{slice_.rows:,} rows of {slice_.entities:,} entities keep their contract{late}{released}."
@@ -62,7 +65,10 @@ def _publish(services: Services, spec: ModelSpec, day: date, frame: pd.DataFrame
 def _quarantine(
     services: Services, spec: ModelSpec, day: date, frame: pd.DataFrame, result: contracts.ContractResult, page: str
 ) -> StepReport:
-    slice_ = partitions.quarantine(services.storage, spec.dataset, day, frame, result, report_uri=page)
+    at = services.clock()
+    slice_ = quarantine.put(services.storage, spec.dataset, day, frame, result, report_uri=page, model=spec.name, at=at)
+    if entry := decisions.decided(services, spec, slice_):
+        return decisions.again(services, spec, day, frame, page, entry)
     services.alerts.raise_incident(
         Incident(
             key=f"{spec.name}/quarantine",
@@ -72,17 +78,11 @@ def _quarantine(
             urgency="normal",
             summary=f"The delivery of {spec.dataset} for {day} broke its contract: {'; '.join(slice_.reasons)}",
             consequence="Nothing downstream sees these rows. The champion stays and goes on serving.",
-            action=f"Open {page}, have the sender deliver the date again, then run ingestion for {day} again.",
+            action=f"Open {page}. Have the sender deliver the date again, then run ingestion for {day} again; "
+            f"or `mlops quarantine release {spec.name} {day}`, or `drop`.",
             evidence_uri=page,
         ),
         channels=spec.alerts.channels,
         runbook=spec.alerts.runbook,
     )
     return report("ingestion", spec, day, "no", f"Quarantined: {'; '.join(slice_.reasons)}", slice_)
-
-
-def label_columns(spec: ModelSpec) -> tuple[str, ...]:
-    """Columns that carry the label inside the data itself, beside those of the contract."""
-    if spec.label is None or spec.label.source is not None:
-        return ()
-    return tuple(c for c in (spec.label.column, spec.label.arrival) if c and c not in spec.contract.columns)

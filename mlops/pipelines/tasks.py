@@ -39,9 +39,9 @@ def execute(step: str, services: Services, spec: ModelSpec, day: date, **options
     return lifecycle.tracked(services, spec, step, day, lambda: _timed(lambda: run(services, spec, day, **options)))
 
 
-def ingest(model: str, day: str) -> dict[str, Any]:
-    """Ingestion of one date."""
-    return _step("ingestion", model, day)
+def ingest(model: str, day: str, release: str = "", actor: str = "") -> dict[str, Any]:
+    """Ingestion of one date, or the release of what waits of it in quarantine, for the reason given, by the actor."""
+    return _step("ingestion", model, day, release=release, actor=actor)
 
 
 def build_features(model: str, day: str) -> dict[str, Any]:

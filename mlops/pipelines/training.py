@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from mlops.data import partitions
+from mlops.data import partitions, quarantine
 from mlops.errors import TrainingError
 from mlops.experiments import metrics, splits
 from mlops.models import catalogue
@@ -91,7 +91,7 @@ def _prepared(
     run: Run,
 ) -> StepReport:
     if day not in partitions.delivered_days(services.storage, spec.dataset):
-        held = partitions.quarantined(services.storage, spec.dataset, day)
+        held = quarantine.waiting(services.storage, spec.dataset, day)
         why = "is in quarantine" if held else "has not been validated"
         return report("training", spec, day, "nothing_to_do", f"The delivery of {day} {why}; the champion stays.")
     training_set = sets.make(services, spec, day, reason, started_by)

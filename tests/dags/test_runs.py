@@ -103,6 +103,21 @@ def test_a_corrupt_delivery_is_announced_to_nobody(
     assert events(f"{model}/validated_data") == []
 
 
+def test_a_quarantined_delivery_is_released_from_the_form_and_announced(
+    model: str, write_spec: Callable[..., Any], deliver: Callable[..., None], parse: Callable[[], Any], events: Events
+) -> None:
+    """With a reason in the form the date goes downstream as after a good re-delivery; so does running it again."""
+    contract = _contract()
+    contract["columns"]["temperature"]["max"] = 1
+    write_spec(model, contract=contract)
+    deliver(FIRST)
+    dag = parse().dags[f"ingestion__{model}"]
+    assert run(dag, date=FIRST.isoformat())[1]["each_day.announce[0]"] == "skipped"
+    assert run(dag, date=FIRST.isoformat(), release="it was a hot day")[1]["each_day.announce[0]"] == "success"
+    assert run(dag, date=FIRST.isoformat())[1]["each_day.announce[0]"] == "success"
+    assert [facts["date"] for facts in events(f"{model}/validated_data")] == [FIRST.isoformat()] * 2
+
+
 def test_nothing_delivered_is_a_success_that_starts_nothing(
     model: str, parse: Callable[[], Any], events: Events
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops.data import partitions
+from mlops.data import partitions, quarantine
 from mlops.data.contracts import ContractResult
 from mlops.errors import SchemaError
 from mlops.records import DataSlice
@@ -98,18 +98,18 @@ def test_publishing_again_changes_nothing(storage: Storage) -> None:
 
 def test_a_good_redelivery_releases_the_quarantine_and_says_so_on_every_attempt(storage: Storage) -> None:
     """Released once, the quarantine is empty; a retry of the same publishing gives the same record."""
-    partitions.quarantine(storage, "pumps", DAY, rows(), REFUSED, report_uri="page.html")
+    quarantine.put(storage, "pumps", DAY, rows(), REFUSED, report_uri="page.html")
     first = publish(storage, rows())
     assert first.released
-    assert partitions.quarantined(storage, "pumps", DAY) is None
+    assert quarantine.waiting(storage, "pumps", DAY) is None
     assert publish(storage, rows()) == first
     assert not publish(storage, rows((5,))).released
 
 
 def test_the_quarantine_keeps_reasons_and_is_never_read(storage: Storage) -> None:
     """A refused delivery waits with its reasons; readers see no rows of it."""
-    put = partitions.quarantine(storage, "pumps", DAY, rows(), REFUSED, report_uri="page.html")
-    assert partitions.quarantined(storage, "pumps", DAY) == put
+    put = quarantine.put(storage, "pumps", DAY, rows(), REFUSED, report_uri="page.html")
+    assert quarantine.waiting(storage, "pumps", DAY) == put
     assert (put.status, put.rows, put.reasons, put.report_uri) == ("quarantined", 2, REFUSED.reasons, "page.html")
     assert partitions.delivered_days(storage, "pumps") == []
     assert partitions.read_rows(storage, "pumps", DAY, DAY).empty
@@ -118,7 +118,7 @@ def test_the_quarantine_keeps_reasons_and_is_never_read(storage: Storage) -> Non
 def test_quarantining_leaves_the_validated_partition_of_that_date(storage: Storage) -> None:
     """A bad re-delivery does not take away the good one."""
     good = publish(storage, rows())
-    partitions.quarantine(storage, "pumps", DAY, rows((7,)), REFUSED)
+    quarantine.put(storage, "pumps", DAY, rows((7,)), REFUSED)
     assert list(partitions.read_rows(storage, "pumps", DAY, DAY)["load"]) == [1.0, 2.0]
     assert storage.manifest(good.uri) is not None
 
@@ -126,8 +126,8 @@ def test_quarantining_leaves_the_validated_partition_of_that_date(storage: Stora
 def test_a_delivery_of_mixed_types_can_be_quarantined(storage: Storage) -> None:
     """Whatever came is kept for inspection, columns without one type as text."""
     odd = pd.DataFrame({"load": [1.0, "much"], "steps": [None, None]})
-    assert partitions.quarantine(storage, "pumps", DAY, odd, REFUSED).rows == 2
-    assert partitions.quarantine(storage, "pumps", DAY, pd.DataFrame(), REFUSED).rows == 0
+    assert quarantine.put(storage, "pumps", DAY, odd, REFUSED).rows == 2
+    assert quarantine.put(storage, "pumps", DAY, pd.DataFrame(), REFUSED).rows == 0
 
 
 def test_reading_spans_days_and_fills_columns_that_came_later(storage: Storage) -> None:

@@ -1,0 +1,60 @@
+"""Publishing a delivery: its rows become the validated partition of their date, and what was wrong with it is over.
+
+One rule: a delivery that kept its contract and one that people have released go through the same lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+import pandas as pd
+
+from mlops.data import partitions
+from mlops.records import DataSlice
+from mlops.services import Services
+from mlops.spec import ModelSpec
+
+
+def publish(
+    services: Services, spec: ModelSpec, day: date, frame: pd.DataFrame, page: str, waived: Sequence[str] = ()
+) -> DataSlice:
+    """Publish the delivery of a date, and resolve the incident of its quarantine.
+
+    Args:
+        services: the adapters.
+        spec: the model.
+        day: date of the delivery.
+        frame: the delivery.
+        page: page of the contract's check.
+        waived: the broken rules that people have set aside.
+
+    Raises:
+        SchemaError: a column is missing, or cannot be turned into its type without loss.
+    """
+    slice_ = partitions.publish(
+        services.storage,
+        spec.dataset,
+        day,
+        frame,
+        contract=spec.contract,
+        entity=spec.entity,
+        timestamps=spec.timestamps,
+        keep=label_columns(spec),
+        report_uri=page,
+        waived=waived,
+    )
+    settle(services, spec, day)
+    return slice_
+
+
+def settle(services: Services, spec: ModelSpec, day: date) -> None:
+    """The quarantine of a date is over: its incident is resolved."""
+    services.alerts.resolve(spec.name, "quarantine", at=services.clock(), day=day)
+
+
+def label_columns(spec: ModelSpec) -> tuple[str, ...]:
+    """Columns that carry the label inside the data itself, beside those of the contract."""
+    if spec.label is None or spec.label.source is not None:
+        return ()
+    return tuple(c for c in (spec.label.column, spec.label.arrival) if c and c not in spec.contract.columns)
