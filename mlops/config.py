@@ -40,6 +40,9 @@ class MLOpsConfig(BaseModel):
     tracking_uri: str = Field("", description="MLflow tracking and registry. Default: SQLite in state_dir.")
     artifact_uri: str = Field("", description="Root of MLflow artifacts. Default: <state_dir>/mlflow/artifacts.")
     ledger_url: str = Field("", description="SQLAlchemy URL of the ledger. Default: SQLite in state_dir.")
+    labels_url: str = Field(
+        "", description="SQLAlchemy URL of the label store. Default: the ledger's database, or SQLite in state_dir."
+    )
     keys_dir: Path = Field(Path(), description="Keys that sign versions and are trusted. Default: state_dir/keys.")
     signing_key_file: Path = Field(Path(), description="Private key that signs. Default: <keys_dir>/signing.key.")
     create_keys: bool = Field(True, description="Make keys when they are first needed, without `mlops keys create`.")
@@ -124,6 +127,9 @@ class MLOpsConfig(BaseModel):
             "keys_dir": state / "keys",
         }
         defaults["signing_key_file"] = Path(str(filled.get("keys_dir") or state / "keys")) / "signing.key"
+        ledger = str(filled.get("ledger_url") or "")
+        shared = ledger and not ledger.startswith("sqlite")
+        defaults["labels_url"] = ledger if shared else f"sqlite:///{state}/labels/labels.db"
         for key, default in defaults.items():
             filled[key] = filled.get(key) or default
         own = {f"{_PREFIX}VAR": var, f"{_PREFIX}STATE_DIR": str(state), f"{_PREFIX}HOME": str(home)}

@@ -24,6 +24,7 @@ from mlops.spec import ModelSpec, find_spec, load_specs
 from mlops.storage import Storage
 
 if TYPE_CHECKING:
+    from mlops.data.label_store import LabelStore
     from mlops.experiments.tracking import ExperimentTracker
     from mlops.features.store import FeatureStore
     from mlops.governance.heartbeat import Heartbeat
@@ -107,6 +108,15 @@ class Services:
         path = self.config.ledger_key_file
         made_here = path == self.config.state_dir / "keys" / "ledger.key"  # a key that was asked for must be there
         return Ledger(self.config.ledger_url, LedgerKeys(path, make=made_here))
+
+    @cached_property
+    def labels(self) -> LabelStore:
+        """Labels that people give, with their history."""
+        from mlops.data.label_store import GUARDS, TABLES, LabelStore
+        from mlops.governance.database import Database
+
+        url, setting = self.config.labels_url, "MLOPS_LABELS_URL"
+        return LabelStore(Database(url, TABLES, GUARDS, what="label store", setting=setting))
 
     @cached_property
     def features(self) -> FeatureStore:

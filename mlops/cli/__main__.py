@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mlops.cli import (  # each adds its commands
     keys,
+    label,
     ledger,
     maintenance,
     platform,
@@ -19,6 +20,7 @@ from mlops.cli.app import app, main
 __all__ = [
     "app",
     "keys",
+    "label",
     "ledger",
     "main",
     "maintenance",

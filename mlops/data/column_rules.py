@@ -6,10 +6,9 @@ One rule: what one column breaks hides nothing of the others.
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
 from mlops.data.delivery_rules import WHOLE_DTYPES, WHOLE_TYPES
-from mlops.data.rule import Delivery, Result, Rule, count, kinds, mostly, number
+from mlops.data.rule import Delivery, Result, Rule, count, fraction_column, kinds, mostly, number, number_column
 from mlops.spec import ColumnContract
 
 _FLOATS = ("float", "float16", "float32", "float64", "Float32Dtype", "Float64Dtype")
@@ -34,7 +33,7 @@ def column_rules(delivery: Delivery) -> list[Rule]:
 def _type(delivery: Delivery, name: str, column: ColumnContract) -> Rule:
     def broken(result: Result) -> str:
         advice = ""
-        if column.type == "string" and name in delivery.numbers:
+        if column.type == "string" and delivery.table.is_number(name):
             advice = f" (for CSV, `options: {{dtype: {{{name}: str}}}}` keeps digits as text)"
         return f"the column holds {kinds(result)}, expected {column.type}{advice}"
 
@@ -76,11 +75,14 @@ def _range(delivery: Delivery, name: str, column: ColumnContract) -> Rule:
     high = _BIGGEST if column.max is None else column.max
     exempt = f" (allowed {100 * column.max_outside_share:g} %)" if column.max_outside_share else ""
     words = _limits(column)
-    values = delivery.numbers.get(name, pd.Series(dtype=float))
+
+    def extent() -> tuple[float, float]:
+        return delivery.table.extent(number_column(name))
 
     def broken(result: Result) -> str:
-        beyond = [f"largest {number(values.max())}"] if values.max() > high else []
-        beyond += [f"smallest {number(values.min())}"] if values.min() < low else []
+        least, most = extent()
+        beyond = [f"largest {number(most)}"] if most > high else []
+        beyond += [f"smallest {number(least)}"] if least < low else []
         return f"{_of_values(result)} outside {words}{exempt}, {', '.join(beyond)}"
 
     return Rule(
@@ -94,7 +96,7 @@ def _range(delivery: Delivery, name: str, column: ColumnContract) -> Rule:
             "mostly": mostly(column.max_outside_share),
         },
         broken=broken,
-        observed=lambda r: f"{number(values.min())} to {number(values.max())}, {r['unexpected_count']:,} outside",
+        observed=lambda r: f"{' to '.join(map(number, extent()))}, {r['unexpected_count']:,} outside",
         unchecked=_no_numbers(delivery, name),
         shows=(name,),
     )
@@ -114,10 +116,9 @@ def _limits(column: ColumnContract) -> str:
 
 
 def _whole(delivery: Delivery, name: str) -> Rule:
-    values = delivery.numbers.get(name, pd.Series(dtype=float))
 
     def broken(result: Result) -> str:
-        example = float(values.iloc[result["partial_unexpected_index_list"][0]])
+        example = float(delivery.table.sample(result["partial_unexpected_index_list"][:1], [name])[name].iloc[0])
         return f"{_of_values(result)} are not whole numbers, for example {number(example)}"
 
     return Rule(
@@ -151,14 +152,4 @@ def _of_values(result: Result) -> str:
 
 
 def _no_numbers(delivery: Delivery, name: str) -> str:
-    return delivery.no_values(name) or ("" if name in delivery.numbers else "the column holds no numbers")
-
-
-def number_column(name: str) -> str:
-    """Name of the column that carries the values of `name` as numbers to Great Expectations."""
-    return f"{name} [number]"
-
-
-def fraction_column(name: str) -> str:
-    """Name of the column that carries what the values of `name` have beyond whole numbers."""
-    return f"{name} [fraction]"
+    return delivery.no_values(name) or ("" if delivery.table.is_number(name) else "the column holds no numbers")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
-from mlops.data.rule import Delivery, Result, Rule, count, kinds, number, span
+from mlops.data.rule import Delivery, Result, Rule, count, hours_column, kinds, number, span
 from mlops.errors import did_you_mean
 
 MIN_HISTORY = 3  # deliveries before a row count can be called unusual; the very first is often half a day
@@ -25,9 +25,9 @@ def delivery_rules(delivery: Delivery) -> list[Rule]:
 
 
 def _columns(delivery: Delivery) -> Rule:
-    there = [str(name) for name in delivery.frame.columns]
-    missing = [name for name in delivery.columns if name not in there]
-    spare = set(there) - set(delivery.columns)
+    there, wanted = delivery.table.names, delivery.terms.columns
+    missing = [name for name in wanted if name not in there]
+    spare = set(there) - set(wanted)
 
     def missed(name: str) -> str:
         near = did_you_mean(name, spare)
@@ -35,11 +35,11 @@ def _columns(delivery: Delivery) -> Rule:
 
     return Rule(
         subject="columns",
-        promise=f"{', '.join(delivery.columns)} are there",
+        promise=f"{', '.join(wanted)} are there",
         expectation="ExpectTableColumnsToMatchSet",
-        settings={"column_set": list(delivery.columns), "exact_match": False},
+        settings={"column_set": list(wanted), "exact_match": False},
         broken=lambda _: "; ".join(map(missed, missing)),
-        observed=lambda _: f"{len(delivery.columns) - len(missing)} of {len(delivery.columns)} there",
+        observed=lambda _: f"{len(wanted) - len(missing)} of {len(wanted)} there",
         binding=True,
     )
 
@@ -93,7 +93,7 @@ def _entity_type(delivery: Delivery) -> Rule:
 
 
 def _unique(delivery: Delivery) -> Rule:
-    entity, event = delivery.entity, delivery.timestamps.event
+    entity, event = delivery.entity, delivery.terms.timestamps.event
 
     def broken(result: Result) -> str:
         first = result["partial_unexpected_list"][0]
@@ -115,8 +115,8 @@ def _unique(delivery: Delivery) -> Rule:
 
 
 def _times(delivery: Delivery) -> list[Rule]:
-    event, arrival = delivery.timestamps.event, delivery.timestamps.arrival
-    known_at, day = arrival or event, delivery.day
+    event, arrival = delivery.terms.timestamps.event, delivery.terms.timestamps.arrival
+    known_at, day = arrival or event, delivery.terms.day
     future = _hours(
         delivery,
         "known",
@@ -141,7 +141,9 @@ def _same_day(delivery: Delivery, event: str) -> Rule:
         (event,),
         "not before the day of delivery",
         {"min_value": 0},
-        lambda low, _: f"lie up to {span(-low)} before {delivery.day} 00:00 UTC ({advice}under their own UTC date)",
+        lambda low, _: (
+            f"lie up to {span(-low)} before {delivery.terms.day} 00:00 UTC ({advice}under their own UTC date)"
+        ),
     )
 
 
@@ -181,8 +183,8 @@ def _hours(
     """A rule over one of `Delivery.hours`; `words` are made from its smallest and largest value."""
 
     def broken(result: Result) -> str:
-        values = delivery.hours[what]
-        return f"{count(result['unexpected_count'], result['element_count'])} {words(values.min(), values.max())}"
+        low, high = delivery.table.extent(hours_column(what))
+        return f"{count(result['unexpected_count'], result['element_count'])} {words(low, high)}"
 
     return Rule(
         subject=columns[0],
@@ -208,8 +210,3 @@ def _freshness(delivery: Delivery, event: str, limit: float) -> Rule:
         observed=lambda r: f"{span(r['observed_value'])} old",
         unchecked=delivery.no_values(event),
     )
-
-
-def hours_column(what: str) -> str:
-    """Name of the column that carries one of `Delivery.hours` to Great Expectations."""
-    return f"{what} [hours]"

@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
-from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import pandas as pd
 
-from mlops.errors import SchemaError
+from mlops.errors import DataError
 from mlops.spec import ContractSpec, TimestampsSpec
 
 Result = Mapping[str, Any]  # what Great Expectations measured
@@ -36,24 +34,20 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Delivery:
-    """A delivery as the rules see it.
+class Terms:
+    """What a delivery is held against, before anything of it was looked at.
 
     Args:
-        frame: as `read_delivery` gives it, rows numbered from 0.
         contract: what it promises.
         entity: column of the entity.
         timestamps: columns of event and arrival.
         day: date of the delivery.
-        usual_rows: row counts of deliveries before.
     """
 
-    frame: pd.DataFrame
     contract: ContractSpec
     entity: str
     timestamps: TimestampsSpec
     day: date
-    usual_rows: Sequence[int]
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -66,67 +60,106 @@ class Delivery:
         """All columns that must be there."""
         return tuple(dict.fromkeys([*self.keys, *self.contract.columns]))
 
-    @cached_property
-    def numbers(self) -> dict[str, pd.Series]:
-        """The columns of numbers as float64."""
-        found = {}
-        for name in self.contract.columns:
-            values = self.frame[name] if name in self.frame.columns else pd.Series(dtype=object)
-            if pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype):
-                found[name] = pd.Series(values.to_numpy(dtype=float, na_value=np.nan))
-        return found
+    @property
+    def start(self) -> datetime:
+        """When the day of delivery begins."""
+        return datetime.combine(self.day, time(), UTC)
 
-    @cached_property
-    def hours(self) -> dict[str, pd.Series]:
-        """Spans that rules about time look at [h], as far as the columns are there.
 
-        `known` and `happened`: since the day of delivery began; `age`: until it ended; `delay`: from event to arrival;
-        `lateness`: the same, but a row counts as arrived on the day of delivery at the earliest.
+class Table(Protocol):
+    """The rows of a delivery, wherever they are, as the rules see them."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Columns as delivered."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+
+    def distinct(self, name: str) -> int:
+        """How many different values a column has, null not among them."""
+
+    def has_values(self, name: str) -> bool:
+        """Whether any value of a column is not null."""
+
+    def is_number(self, name: str) -> bool:
+        """Whether a column of the contract holds numbers."""
+
+    def extent(self, column: str) -> tuple[float, float]:
+        """Smallest and largest value of a derived column (`number_column`, `hours_column`)."""
+
+    def measured(self, rules: Sequence[Rule]) -> Mapping[int, tuple[bool, Result]]:
+        """For each rule, by its identity: whether it holds, and what Great Expectations says was measured.
 
         Raises:
-            SchemaError: a timestamp column does not hold instants with a zone.
+            DataError: a check could not be carried out; this says nothing about the data.
         """
-        start = pd.Timestamp(datetime.combine(self.day, time(), UTC))
-        times = {name: self._instants(name) for name in self.keys[1:] if name in self.frame.columns}
-        event, arrival = times.get(self.timestamps.event), times.get(self.timestamps.arrival or "")
-        known = arrival if self.timestamps.arrival else event
-        spans: dict[str, pd.Series] = {}
-        if known is not None:
-            spans["known"] = _in_hours(known - start)
-        if event is not None:
-            spans["happened"] = _in_hours(event - start)
-            spans["age"] = 24 - spans["happened"]
-        if event is not None and arrival is not None:
-            spans["delay"] = _in_hours(arrival - event)
-            spans["lateness"] = _in_hours(arrival.where(arrival >= start, start) - event)
-        return spans
+
+    def sample(self, rows: Sequence[int], columns: Sequence[str]) -> pd.DataFrame:
+        """Some rows, by their number."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A delivery as the rules see it.
+
+    Args:
+        terms: what it is held against.
+        table: its rows.
+        usual_rows: row counts of deliveries before.
+    """
+
+    terms: Terms
+    table: Table
+    usual_rows: Sequence[int]
+
+    @property
+    def contract(self) -> ContractSpec:
+        """What it promises."""
+        return self.terms.contract
+
+    @property
+    def entity(self) -> str:
+        """Column of the entity."""
+        return self.terms.entity
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Entity, event time and arrival time, where there is one."""
+        return self.terms.keys
 
     def no_values(self, *columns: str) -> str:
         """Why rules over the values of these columns cannot be checked; empty if they can."""
         if reason := self.absent(*columns):
             return reason
-        return "" if all(bool(self.frame[name].notna().any()) for name in columns) else "there are no values"
+        return "" if all(self.table.has_values(name) for name in columns) else "there are no values"
 
     def absent(self, *columns: str) -> str:
         """Why rules over these columns cannot be checked; empty if they can, be it that all values are null."""
-        missing = [name for name in columns if name not in self.frame.columns]
+        missing = [name for name in columns if name not in self.table.names]
         if missing:
             return f"{' and '.join(missing)} is missing"
-        return "" if len(self.frame) else "there are no rows"
-
-    def _instants(self, name: str) -> pd.Series:
-        values = self.frame[name]
-        if not isinstance(values.dtype, pd.DatetimeTZDtype):
-            raise SchemaError(
-                f"Column {name!r} holds {values.dtype}, expected instants with a zone.",
-                hint="Read the delivery with `read_delivery`.",
-            )
-        return values
+        return "" if self.table.rows else "there are no rows"
 
 
-def _in_hours(spans: pd.Series) -> pd.Series:
-    hours: pd.Series = spans.dt.total_seconds() / 3600
-    return hours
+def number_column(name: str) -> str:
+    """Name of the column that carries the values of `name` as numbers."""
+    return f"{name} [number]"
+
+
+def fraction_column(name: str) -> str:
+    """Name of the column that carries what the values of `name` have beyond whole numbers."""
+    return f"{name} [fraction]"
+
+
+def hours_column(what: str) -> str:
+    """Name of the column that carries a span of time that rules look at [h].
+
+    `known` and `happened`: since the day of delivery began; `age`: until it ended; `delay`: from event to arrival;
+    `lateness`: the same, but a row counts as arrived on the day of delivery at the earliest.
+    """
+    return f"{what} [hours]"
 
 
 def number(value: float) -> str:
@@ -178,3 +211,11 @@ def kinds(result: Result) -> str:
 def mostly(exempt: float) -> float:
     """The share that must hold: 1 − x, and less by so little that rounding refuses no row that is allowed."""
     return max(0.0, 1 - exempt - 1e-12) if exempt else 1.0
+
+
+def not_carried_out(rule: Rule, message: str) -> DataError:
+    """The error of a check that failed by itself."""
+    return DataError(
+        f"The check {rule.subject!r} {rule.promise!r} could not be carried out: {' '.join(message.split())}.",
+        hint="This says nothing about the data. Check the contract's limits for this column.",
+    )

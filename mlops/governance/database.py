@@ -36,23 +36,33 @@ class Database:
         tables: the tables this user of the database needs.
         statements: by dialect, DDL run once after the tables were made.
         durable: whether what was committed must outlive a power cut. Where not, SQLite does not wait for the disk.
+        what: what is kept there, for messages.
+        setting: the environment variable that names it, for messages.
 
     Raises:
         LedgerError: `url` is not one, or names a driver that is not installed.
     """
 
     def __init__(
-        self, url: str, tables: tuple[sa.Table, ...], statements: dict[str, tuple[str, ...]], *, durable: bool = True
+        self,
+        url: str,
+        tables: tuple[sa.Table, ...],
+        statements: dict[str, tuple[str, ...]],
+        *,
+        durable: bool = True,
+        what: str = "ledger",
+        setting: str = "MLOPS_LEDGER_URL",
     ) -> None:
         try:
             self.engine = _engine(url, durable=durable)
         except (sa.exc.ArgumentError, ImportError) as error:
             raise LedgerError(
-                f"The ledger's URL cannot be used: {error}.",
-                hint="Set MLOPS_LEDGER_URL to sqlite:////path/ledger.db or postgresql://user@host/database.",
+                f"The URL of the {what} cannot be used: {error}.",
+                hint=f"Set {setting} to sqlite:////path/ledger.db or postgresql://user@host/database.",
             ) from error
         self._tables = tables
         self._statements = statements
+        self._what, self._setting = what, setting
         self._ready = False
         self._held = threading.local()
 
@@ -165,11 +175,13 @@ class Database:
             yield
         except sa.exc.DBAPIError as error:
             said = " ".join(str(error.orig).split())
-            raise LedgerError(f"The ledger at {self.name} refused: {said}.", hint=_what_to_do(said)) from error
+            raise LedgerError(
+                f"The {self._what} at {self.name} refused: {said}.", hint=_what_to_do(said, self._setting)
+            ) from error
         except OSError as error:
             raise LedgerError(
-                f"The folder of the ledger at {self.name} cannot be made: {error.strerror}.",
-                hint="Mend the path or its permissions, or set MLOPS_LEDGER_URL.",
+                f"The folder of the {self._what} at {self.name} cannot be made: {error.strerror}.",
+                hint=f"Mend the path or its permissions, or set {self._setting}.",
             ) from error
 
 
@@ -212,7 +224,7 @@ def _on_begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
 
 
-def _what_to_do(said: str) -> str:
+def _what_to_do(said: str, setting: str) -> str:
     """The remedy for a database's complaint."""
     lowered = said.lower()
     remedies = {
@@ -226,8 +238,8 @@ def _what_to_do(said: str) -> str:
         "not a database": "The file is damaged or something else. Restore it from a backup; do not delete it.",
         "malformed": "The file is damaged. Restore it from a backup; do not delete it.",
         "append-only": "Entries are never changed. Append another one that says what is true now.",
-        "connection": "Start the database server, or mend MLOPS_LEDGER_URL.",
-        "authentication": "Mend user and password in MLOPS_LEDGER_URL.",
-        "does not exist": "Create the database or role, or mend MLOPS_LEDGER_URL.",
+        "connection": f"Start the database server, or mend {setting}.",
+        "authentication": f"Mend user and password in {setting}.",
+        "does not exist": f"Create the database or role, or mend {setting}.",
     }
-    return next((todo for sign, todo in remedies.items() if sign in lowered), "See MLOPS_LEDGER_URL.")
+    return next((todo for sign, todo in remedies.items() if sign in lowered), f"See {setting}.")

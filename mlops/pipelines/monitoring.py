@@ -13,9 +13,10 @@ from datetime import date, timedelta
 import numpy as np
 import pandas as pd
 
-from mlops.data import labels, partitions
+from mlops.data import labels
 from mlops.models.scoring import Scorer
 from mlops.monitoring.drift import detect, evidently_report
+from mlops.pipelines import labelled
 from mlops.pipelines import training_set as sets
 from mlops.pipelines.evaluation import measure_scores, sampled
 from mlops.pipelines.inference import predictions_uri
@@ -105,15 +106,8 @@ def _realised(services: Services, spec: ModelSpec, day: date, scorer: Scorer) ->
     if services.storage.manifest(uri) is None:
         return {}
     predicted = services.storage.read_table(uri).to_pandas().rename(columns={"label": "predicted_label"})
-    known = labels.mature_labels(
-        spec.label,
-        lambda first, last: partitions.read_rows(services.storage, spec.dataset, first, last),
-        entity=spec.entity,
-        timestamps=spec.timestamps,
-        start=as_of(mature) - timedelta(days=1),
-        end=as_of(mature),
-        as_of=as_of(day),
-    )
+    start, end = as_of(mature) - timedelta(days=1), as_of(mature)
+    known = labelled.mature(services, spec, start=start, end=end, as_of=as_of(day))
     known = labels.keyed_like(known, predicted, spec.entity)
     joined = predicted.merge(known, on=[spec.entity, "observed_at"], how="inner")
     return measure_scores(joined, joined, spec, scorer.classes) if len(joined) else {}

@@ -21,6 +21,7 @@ from mlops.data import labels, partitions
 from mlops.errors import NoDataError, TrainingError
 from mlops.experiments import injection, splits
 from mlops.features.engineering import engineer
+from mlops.pipelines import labelled
 from mlops.pipelines.night import as_of, entity_rows, judged_until, late_rows, run_key
 from mlops.records import TrainingSet, from_dict, to_dict
 from mlops.services import Services
@@ -36,7 +37,7 @@ class Tables:
 
     Args:
         rows: entity, `event_timestamp` (when known), `observed_at`, `feature_timestamp`, features, `label` (null where
-            not mature), `part` (fit, calibration, holdout or gap).
+            not mature), `part` (fit, calibration, holdout or gap); `label_source` where the spec has a label store.
         injected: the same columns for rows with injected faults, `label` True where a fault was put; empty unless the
             task is anomaly and the features can be engineered from the raw rows.
     """
@@ -130,15 +131,7 @@ def _raw_rows(services: Services, spec: ModelSpec, window: _Window) -> pd.DataFr
 def _labelled(services: Services, spec: ModelSpec, joined: pd.DataFrame, window: _Window) -> pd.DataFrame:
     if spec.label is None:
         return joined.assign(label=np.nan)
-    known = labels.mature_labels(
-        spec.label,
-        lambda first, last: partitions.read_rows(services.storage, spec.dataset, first, last),
-        entity=spec.entity,
-        timestamps=spec.timestamps,
-        start=window.start,
-        end=window.end,
-        as_of=as_of(window.day),
-    )
+    known = labelled.mature(services, spec, start=window.start, end=window.end, as_of=as_of(window.day))
     known = labels.keyed_like(known, joined, spec.entity)
     merged = joined.merge(known, on=[spec.entity, "observed_at"], how="left", validate="many_to_one")
     if len(merged) != len(joined):

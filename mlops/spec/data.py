@@ -80,8 +80,24 @@ class ContractSpec(Frozen):
 class LabelSpec(Frozen):
     """What is to be learned or judged by, and when it is known."""
 
-    column: str = Field(description="Column of the label.")
+    column: str = Field("", description="Column of the label. Empty: labels come from the label store alone.")
     source: SourceSpec | None = Field(None, description="Where labels are delivered; default: in the data itself.")
     arrival: str | None = Field(None, description="Column that says when the label became known.")
     horizon_hours: float = Field(0.0, ge=0, description="The label is the column's value this much later [h].")
     maturity_days: float = Field(0.0, ge=0, description="A label counts only this long after its event [d].")
+    maturity_share: float = Field(
+        0.0, ge=0, le=1, description="Labels of a date (UTC) count only once this share of its events has one."
+    )
+    store: tuple[Literal["hand", "import", "alarm"], ...] = Field(
+        (),
+        description="Labels that people gave (`mlops label`) which count beside those delivered: added by hand, "
+        "imported from files, alarms that were confirmed or dismissed. An alarm's never outranks another.",
+    )
+
+    @model_validator(mode="after")
+    def _comes_from_somewhere(self) -> LabelSpec:
+        if not self.column and not self.store:
+            raise ValueError("label needs a column, or a store such as [hand, alarm], to come from")
+        if self.source is not None and not self.column:
+            raise ValueError("label.source needs label.column: which column of it is the label")
+        return self
