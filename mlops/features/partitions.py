@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 
 import pandas as pd
@@ -18,10 +18,6 @@ from mlops.features.definitions import ViewInfo, recipe_of
 from mlops.features.engineering import EVENT
 from mlops.features.tables import sealed
 from mlops.storage import Manifest, Storage
-
-_VALUES_PER_JOIN = 60_000_000  # about half a GB while it lasts
-_FEWEST_ROWS_PER_JOIN = 1_000
-_DAYS_LOOKED_AT = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +84,6 @@ def check(storage: Storage, view: ViewInfo, times: pd.Series[pd.Timestamp]) -> N
             "another recipe than the one declared now.",
             hint="Run the features step for these dates again, or give the changed view and service new names.",
         )
-
-
-def rows_per_join(storage: Storage, views: Sequence[ViewInfo]) -> int:
-    """Rows to join at a time: Feast pairs each with every reading within the time to live before it picks one."""
-    values = 1.0
-    for view in views:
-        stored = stored_days(storage, view.name)
-        found = [storage.manifest(uri_of(storage, view.name, day)) for day in stored[-_DAYS_LOOKED_AT:]]
-        per_day = max((made.rows / max(int(made.facts.get("entities", 1)), 1) for made in found if made), default=1.0)
-        days = min(view.ttl / timedelta(days=1), len(stored)) if view.ttl else len(stored)
-        values = max(values, per_day * days * len(view.fields))
-    return max(_FEWEST_ROWS_PER_JOIN, int(_VALUES_PER_JOIN / values))
 
 
 def extent(storage: Storage, view: ViewInfo, days: Sequence[date]) -> Extent | None:

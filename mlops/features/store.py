@@ -22,7 +22,7 @@ import pandas as pd
 
 from mlops import log
 from mlops.config import MLOpsConfig
-from mlops.errors import ConfigError, FeatureError
+from mlops.errors import ConfigError, FeatureError, MLOpsError
 from mlops.features import partitions
 from mlops.features.definitions import (
     FEATURE_TIMESTAMP,
@@ -171,22 +171,19 @@ class FeatureStore:
             partitions.check(self.storage, view, rows[EVENT])
         if rows.empty:
             return assembled(rows, _nothing(views), views)
-        entity = views[0].entity
-        group = rows.groupby([entity, EVENT], sort=False, dropna=False).ngroup().to_numpy()
-        asked = rows.loc[~pd.Series(group).duplicated().to_numpy(), [entity, EVENT]]
-        asked = asked.assign(**{ROW: np.arange(len(asked))})
-        size = partitions.rows_per_join(self.storage, views)
+        asked = rows[[views[0].entity, EVENT]].assign(**{ROW: np.arange(len(rows))})
         try:
             with _quiet():
-                found = pd.concat([self._join(asked.iloc[i : i + size], views) for i in range(0, len(asked), size)])
+                found = self._join(asked, views)
+        except MLOpsError:
+            raise
         except Exception as error:
             raise FeatureError(f"The join for {service!r} failed: {type(error).__name__}: {error}") from error
-        found = conserved(found, len(asked), service)
-        return assembled(rows, found.iloc[group].reset_index(drop=True), views)
+        return assembled(rows, conserved(found, len(rows), service), views)
 
     def _join(self, asked: pd.DataFrame, views: Sequence[ViewInfo]) -> pd.DataFrame:
         answer = self._feast.get_historical_features(
-            entity_df=asked.copy(),
+            entity_df=asked,
             features=references(views),
             full_feature_names=True,
             filter_by_created_timestamp=True,

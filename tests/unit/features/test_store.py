@@ -308,18 +308,6 @@ def test_the_join_is_what_a_loop_over_the_history_gives(
     np.testing.assert_array_equal(store.historical(SERVICE, rows)["level"], expected)
 
 
-def test_a_join_in_many_pieces_is_the_same_join(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Large joins are cut to bound memory; the cut changes nothing."""
-    hours = np.arange(0, 20, 0.25)
-    store.write_batch("levels", DAY, batch(*[("p1", at(h), at(h), h) for h in hours]))
-    rows = asked(*[("p1", at(h + 0.1)) for h in reversed(hours)])
-    whole = store.historical(SERVICE, rows)
-    monkeypatch.setattr("mlops.features.partitions._FEWEST_ROWS_PER_JOIN", 7)
-    monkeypatch.setattr("mlops.features.partitions._VALUES_PER_JOIN", 1)
-    pd.testing.assert_frame_equal(store.historical(SERVICE, rows), whole)
-    assert whole["level"].tolist() == list(reversed(hours))
-
-
 def test_a_join_that_loses_rows_is_refused(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """An offline store that drops or doubles rows is caught, and the error counts both."""
     store.write_batch("levels", DAY, batch(("p1", at(1), at(1), 1.0)))

@@ -1,0 +1,14 @@
+"""The as-of offline store: Feast's point-in-time join on DuckDB's `ASOF JOIN`, exact also where rows arrive late.
+
+| file | holds |
+|---|---|
+| `store` | the Feast `OfflineStore` and its settings |
+| `asking` | the rows to join: times made one, keys, the question without rows |
+| `question` | what is asked of one feature view, in the names of its source |
+| `sources` | where a source's Parquet files lie, which of them count, what columns they have |
+| `session` | a DuckDB connection that keeps to its memory and spills to disk |
+| `join` | the as-of join itself |
+| `latest` | the latest rows of each entity, and all rows, between two times |
+| `retrieval` | what Feast gets back: frames, Arrow, saved data sets |
+| `writing` | Parquet written whole or not at all |
+"""

@@ -1,0 +1,150 @@
+"""The as-of join against a loop over the definition, on whatever histories Hypothesis thinks of."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from feast import FileSource
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mlops.features.asof.asking import asked
+from mlops.features.asof.history import History
+from mlops.features.asof.question import Question
+from mlops.features.asof.session import Limits
+
+LIMITS = Limits(memory="256MB", threads=2, spill=None)
+# An hour before clocks in Berlin go forward, and on 25 October back: wall times are skipped and repeated.
+STARTS = (datetime(2026, 3, 28, 23, 30, tzinfo=UTC), datetime(2026, 10, 24, 23, 30, tzinfo=UTC))
+ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu")
+
+Row = tuple[Any, ...]
+
+
+def oracle(rows: list[Row], source: list[Row], ttl: timedelta, *, known: bool) -> list[Row | None]:
+    """The definition, word by word: rows are (keys…, moment), readings (keys…, event, created, f, g)."""
+    answers: list[Row | None] = []
+    for *keys, moment in rows:
+        best: Row | None = None
+        for *stored, event, created, f, g in source:
+            if moment is None or event is None or None in keys or stored != keys:
+                continue
+            if event > moment or (ttl and event < moment - ttl):
+                continue
+            if known and (created is None or created > moment):
+                continue
+            rank = (
+                event,
+                *(
+                    part
+                    for x in (created, f, g)
+                    for part in (x is not None, 0 if x is None else x.timestamp() if isinstance(x, datetime) else x)
+                ),
+            )
+            if best is None or rank > best[0]:
+                best = (rank, f, g)
+        answers.append(None if best is None else best[1:])
+    return answers
+
+
+def question(path: Path, ttl: timedelta, *, keys: int = 1, created: bool = True) -> Question:
+    """Two features of a source with so many keys."""
+    return Question(
+        view="v",
+        source=FileSource(name="s", path=str(path), timestamp_field="event"),
+        keys={f"k{i}": f"key{i}" for i in range(keys)},
+        event="event",
+        created="created" if created else None,
+        features={"f": "f", "g": "g"},
+        values=("f", "g"),
+        ttl=ttl,
+    )
+
+
+def answered(rows: pd.DataFrame, parts: list[Question], *, known: bool = True) -> list[Row | None]:
+    """What the join says, as the oracle says it."""
+    found = History(asked(rows), parts, known, LIMITS, None).answer()
+    assert found.num_rows == len(rows)
+    return [
+        None if f is None and g is None else (f, g) for f, g in zip(*(found[c].to_pylist() for c in "fg"), strict=True)
+    ]
+
+
+moments = st.integers(0, 24)  # of ten minutes
+keys = st.sampled_from(["a", "b", None])
+readings = st.tuples(
+    keys,
+    keys,
+    st.one_of(st.none(), moments),
+    st.one_of(st.none(), st.sampled_from([0, 0, 0, 1, 5, -1])),  # how much later it arrived
+    st.one_of(st.none(), st.integers(0, 2)),
+    st.one_of(st.none(), st.integers(0, 2)),
+)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> dict[str, Any]:
+    """A history and rows to join to it."""
+    start = draw(st.sampled_from(STARTS))
+    step = timedelta(minutes=10)
+    parts = draw(st.integers(0, 2))
+    return {
+        "keys": parts,
+        "source": [
+            (
+                *(k1, k2)[:parts],
+                None if e is None else start + e * step,
+                None if e is None or d is None else start + (e + d) * step,
+                f,
+                g,
+            )
+            for k1, k2, e, d, f, g in draw(st.lists(readings, max_size=30))
+        ],
+        "rows": [
+            (*(k1, k2)[:parts], None if m is None else start + m * step)
+            for k1, k2, m in draw(st.lists(st.tuples(keys, keys, st.one_of(st.none(), moments)), max_size=12))
+        ],
+        "ttl": draw(st.sampled_from([timedelta(0), 3 * step])),
+        "created": draw(st.booleans()),
+        "known": draw(st.booleans()),
+        "unit": draw(st.sampled_from(["us", "ns", "ms"])),
+        "zone": draw(st.sampled_from(ZONES)),
+        "stored_zone": draw(st.sampled_from([None, *ZONES])),
+        "files": draw(st.integers(1, 3)),
+    }
+
+
+def written(folder: Path, drawn: dict[str, Any]) -> None:
+    """The history as some Parquet files."""
+    names = [*(f"k{i}" for i in range(drawn["keys"])), "event", "created", "f", "g"]
+    stamp = pa.timestamp(drawn["unit"], "UTC")
+    types = [*[pa.string()] * drawn["keys"], stamp, stamp, pa.int64(), pa.int64()]
+    for old in folder.glob("*.parquet"):
+        old.unlink()
+    for i in range(drawn["files"]):
+        part = drawn["source"][i :: drawn["files"]]
+        table = pa.table(
+            {n: pa.array([r[j] for r in part], t) for j, (n, t) in enumerate(zip(names, types, strict=True))}
+        )
+        stored = pa.timestamp(drawn["unit"], drawn["stored_zone"])
+        table = table.cast(pa.schema([(n, stored if t == stamp else t) for n, t in zip(names, types, strict=True)]))
+        pq.write_table(table, folder / f"{i}.parquet")
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(histories())
+def test_the_join_is_what_the_definition_says(tmp_path: Path, drawn: dict[str, Any]) -> None:
+    """Ties, corrections, late rows, nulls, composite keys, zones, clock changes, units: the loop's answer."""
+    written(tmp_path, drawn)
+    frame = pd.DataFrame(drawn["rows"], columns=[*(f"key{i}" for i in range(drawn["keys"])), "event_timestamp"])
+    times = pd.to_datetime(frame["event_timestamp"], utc=True).dt.tz_convert(drawn["zone"])
+    part = question(tmp_path, drawn["ttl"], keys=drawn["keys"], created=drawn["created"])
+    found = answered(frame.assign(event_timestamp=times), [part], known=drawn["known"])
+    source = drawn["source"] if drawn["created"] else [(*r[:-3], None, *r[-2:]) for r in drawn["source"]]
+    expected = oracle(drawn["rows"], source, drawn["ttl"], known=drawn["known"] and drawn["created"])
+    assert found == [None if e == (None, None) else e for e in expected]
