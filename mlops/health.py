@@ -13,8 +13,10 @@ HOST = "127.0.0.1"
 
 
 def healthy(ports: Mapping[str, int]) -> set[str]:
-    """Names of the processes that are well, by Airflow's and MLflow's own word."""
+    """Names of the processes that are well, by Airflow's, MLflow's and Feast's own word."""
     found = set()
+    if "feast" in ports and _get(f"http://{HOST}:{ports['feast']}/projects-list.json") is not None:
+        found.add("feast")
     if _get(f"http://{HOST}:{ports['mlflow']}/health") is not None:
         found.add("mlflow")
     if (answer := _get(f"http://{HOST}:{ports['api-server']}/api/v2/monitor/health")) is not None:

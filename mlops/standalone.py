@@ -1,7 +1,7 @@
-"""Airflow and MLflow on one machine without Docker: `mlops up` starts them, `mlops down` ends exactly what it started.
+"""Airflow, MLflow and Feast's UI on one machine without Docker: `mlops up` starts them, `mlops down` ends just them.
 
-Four Airflow processes (API server with the UI, scheduler with LocalExecutor, DAG processor, triggerer) and the MLflow
-server, on loopback only. Who runs is written to `<state_dir>/run`, what they say to `<state_dir>/logs`.
+Four Airflow processes (API server with the UI, scheduler with LocalExecutor, DAG processor, triggerer), the MLflow
+server and Feast's UI, on loopback only. Who runs is written to `<state_dir>/run`, what they say to `<state_dir>/logs`.
 
 One rule: Airflow is run as a program, `python -m airflow`; it is never imported.
 """
@@ -37,6 +37,7 @@ class Platform:
 
     airflow_url: str
     mlflow_url: str  # of the server started here, or of the one that the settings name
+    feast_url: str  # empty: not asked for
     user: str
     password: str
     logs: Path
@@ -87,6 +88,7 @@ def up(
     *,
     airflow_port: int = 8080,
     mlflow_port: int = 5000,
+    feast_port: int = 0,
     tell: Tell | None = None,
     seconds: float = START_SECONDS,
 ) -> Platform:
@@ -96,6 +98,7 @@ def up(
         config: the settings.
         airflow_port: port of Airflow's UI and API.
         mlflow_port: port of MLflow's UI.
+        feast_port: port of Feast's UI; 0: it is not started.
         tell: where progress goes, line by line; default: standard output.
         seconds: how long to wait for all to be healthy [s].
 
@@ -109,7 +112,8 @@ def up(
     known = processes.recorded(run)
     running = {process.name: process for process in known if processes.is_alive(process)}
     processes.end([process for process in known if process.name not in running], STOP_SECONDS)  # what a crash has left
-    ports = {"api-server": airflow_port, "mlflow": mlflow_port} | {p.name: p.port for p in running.values() if p.port}
+    ports = {"api-server": airflow_port, "mlflow": mlflow_port} | ({"feast": feast_port} if feast_port else {})
+    ports |= {p.name: p.port for p in running.values() if p.port}
     missing = {name: args for name, args in _commands(config, ports).items() if name not in running}
     for name in missing:
         if name in ports:
@@ -125,7 +129,9 @@ def up(
     platform = _platform(config, ports, tuple(missing))
     tell(
         f"\n  Airflow  {platform.airflow_url}   user {platform.user}, password {platform.password}"
-        f"\n  MLflow   {platform.mlflow_url}\n  Logs     {platform.logs}\n\n`mlops down` (or `make down`) ends them."
+        f"\n  MLflow   {platform.mlflow_url}"
+        + (f"\n  Feast    {platform.feast_url}" if platform.feast_url else "")
+        + f"\n  Logs     {platform.logs}\n\n`mlops down` (or `make down`) ends them."
     )
     return platform
 
@@ -161,6 +167,8 @@ def _commands(config: MLOpsConfig, ports: Mapping[str, int]) -> dict[str, list[s
         store = ["--backend-store-uri", config.tracking_uri, "--default-artifact-root", config.artifact_uri]
         where = ["--host", HOST, "--port", str(ports["mlflow"]), "--workers", "1"]
         commands["mlflow"] = [sys.executable, "-m", "mlflow", "server", *store, *where]
+    if "feast" in ports:
+        commands["feast"] = [sys.executable, "-m", "mlops.cli", "features", "ui", "--port", str(ports["feast"])]
     return commands
 
 
@@ -243,7 +251,7 @@ def _refuse_taken(name: str, port: int) -> None:
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            option = "--airflow-port" if name == "api-server" else "--mlflow-port"
+            option = f"--{'airflow' if name == 'api-server' else name}-port"
             raise ConfigError(
                 f"Port {port} for {name} cannot be used: {error.strerror}. Nothing was started.",
                 hint=f"End what listens there, or choose another port: mlops up {option} {port + 1}",
@@ -271,6 +279,7 @@ def _platform(config: MLOpsConfig, ports: Mapping[str, int], started: tuple[str,
     return Platform(
         airflow_url=f"http://localhost:{ports['api-server']}",
         mlflow_url=config.tracking_uri if served else f"http://localhost:{ports['mlflow']}",
+        feast_url=f"http://localhost:{ports['feast']}" if "feast" in ports else "",
         user=USER,
         password=credentials.password(config),
         logs=config.state_dir / "logs",

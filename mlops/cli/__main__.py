@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlops.cli import (  # each adds its commands
+    features,
     keys,
     label,
     ledger,
@@ -19,6 +20,7 @@ from mlops.cli.app import app, main
 
 __all__ = [
     "app",
+    "features",
     "keys",
     "label",
     "ledger",

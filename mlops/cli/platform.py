@@ -46,11 +46,12 @@ def demo(context: typer.Context) -> None:
 def up(
     airflow_port: Annotated[int, typer.Option(envvar="MLOPS_AIRFLOW_PORT", help="Port of the Airflow UI.")] = 8080,
     mlflow_port: Annotated[int, typer.Option(envvar="MLOPS_MLFLOW_PORT", help="Port of the MLflow UI.")] = 5000,
+    feast_port: Annotated[int, typer.Option(envvar="MLOPS_FEAST_PORT", help="Port of the Feast UI; 0: none.")] = 8888,
 ) -> None:
-    """Start Airflow and MLflow on this machine, without Docker; prints addresses and the login."""
+    """Start Airflow, MLflow and Feast's page on this machine, without Docker; prints addresses and the login."""
     from mlops import standalone
 
-    standalone.up(MLOpsConfig.load(), airflow_port=airflow_port, mlflow_port=mlflow_port)
+    standalone.up(MLOpsConfig.load(), airflow_port=airflow_port, mlflow_port=mlflow_port, feast_port=feast_port)
 
 
 @app.command()
