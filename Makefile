@@ -3,6 +3,10 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# Extras of pyproject.toml to install too, such as EXTRAS=spark.
+EXTRAS ?=
+
+RESOLVE = $(BIN)/uv pip compile --quiet pyproject.toml --group dev --universal --python-version 3.11
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint types format up down bench lock clean
@@ -10,7 +14,7 @@ STAMP  := $(VENV)/.installed
 help:  ## list the tasks
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP)  ## create .venv and install the lock into it
+setup: $(STAMP) $(EXTRAS:%=$(STAMP)-%)  ## create .venv and install the lock into it (with EXTRAS=spark: Spark too)
 
 $(STAMP): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v=sys.version_info[:2]; sys.exit(0 if (3,11)<=v<=(3,13) else "Python 3.11 to 3.13 is needed, this is %d.%d: run make PYTHON=python3.12 setup" % v)'
@@ -19,6 +23,10 @@ $(STAMP): requirements.txt pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $(STAMP)
+
+$(STAMP)-%: $(STAMP) requirements-%.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-$*.txt
+	@touch $@
 
 demo: setup  ## live through eight nights of the sample fleet, through Airflow; ends in var/demo/report.html
 	$(BIN)/mlops demo
@@ -50,8 +58,10 @@ down: setup  ## end what `make up` started
 bench: setup  ## the measures of benchmarks/, as tables with medians
 	$(BIN)/python -m benchmarks
 
+# requirements-spark.txt: the same resolution with the extra; of it, what requirements.txt does not pin already.
 lock: setup  ## resolve requirements.txt anew for Python 3.11 to 3.13
-	$(BIN)/uv pip compile --quiet pyproject.toml --group dev --universal --python-version 3.11 --custom-compile-command "make lock" -o requirements.txt
+	$(RESOLVE) --custom-compile-command "make lock" -o requirements.txt
+	$(RESOLVE) --extra spark --constraint requirements.txt --no-annotate --no-header | grep -vxFf requirements.txt > requirements-spark.txt
 
 clean:  ## forget all state of the embedded parts (var/)
 	rm -rf var

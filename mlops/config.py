@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -67,11 +67,19 @@ class MLOpsConfig(BaseModel):
     allow_auto_approve: bool = Field(
         False, description="Tests and CI may approve without a person; refused where env is production."
     )
+    engine: Literal["duckdb", "spark"] = Field(
+        "duckdb", description="What tables are computed on: duckdb (this process), or spark (docs/scaling.md)."
+    )
+    spark: dict[str, str | int | float | bool] = Field(
+        default_factory=dict,
+        description="Settings of Spark, `spark.` may be left out: {master: 'spark://head:7077', executor.memory: 4g}. "
+        "In the environment as YAML.",
+    )
     variables: dict[str, str] = Field(default_factory=dict, description="Values for ${NAME} in model specs.")
 
-    @field_validator("roles", mode="before")
+    @field_validator("roles", "spark", mode="before")
     @classmethod
-    def _roles_from_text(cls, value: Any) -> Any:
+    def _from_text(cls, value: Any) -> Any:
         return yaml.safe_load(value) if isinstance(value, str) else value
 
     @field_validator("allow_auto_approve")

@@ -24,6 +24,8 @@ from mlops.spec import ModelSpec, find_spec, load_specs
 from mlops.storage import Storage
 
 if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
     from mlops.data.label_store import LabelStore
     from mlops.experiments.tracking import ExperimentTracker
     from mlops.features.store import FeatureStore
@@ -91,6 +93,13 @@ class Services:
     def storage(self) -> Storage:
         """Tables and files."""
         return Storage(self.config.var)
+
+    @property
+    def spark(self) -> SparkSession:
+        """The Spark session of this process."""
+        from mlops.engines import spark_session
+
+        return spark_session(self.config)
 
     @cached_property
     def leases(self) -> Leases:

@@ -16,7 +16,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,9 @@ class Manifest:
 
     rows: int
     schema: dict[str, str]  # column name -> Arrow type
-    content_hash: str  # sha256 over the values, see `content_hash`
+    content_hash: str  # sha256 over the values, see `content_hash`; with shards over their hashes
     facts: dict[str, str] = field(default_factory=dict)
+    shards: tuple[str, ...] = ()  # files below the table's folder that hold its rows; empty: the table's file does
 
 
 def content_hash(table: pa.Table) -> str:
@@ -106,15 +107,10 @@ class Storage:
         Raises:
             StorageError: it could not be written; what was there before still stands.
         """
-        table = _microseconds(table)
+        table = microseconds(table)
         schema = {name: str(kind) for name, kind in zip(table.schema.names, table.schema.types, strict=True)}
         manifest = Manifest(table.num_rows, schema, content_hash(table), dict(facts or {}))
-        body = {"rows": manifest.rows, "schema": schema, "content_hash": manifest.content_hash, "facts": manifest.facts}
-        kept = {k: v for k, v in (table.schema.metadata or {}).items() if k != b"pandas"}
-        sealed = table.replace_schema_metadata(kept | {_MANIFEST: json.dumps(body, sort_keys=True).encode()})
-        buffer = io.BytesIO()
-        pq.write_table(sealed, buffer, compression="zstd")
-        self.write_bytes(f"{uri.rstrip('/')}/{TABLE_FILE}", buffer.getvalue())
+        self.write_bytes(f"{uri.rstrip('/')}/{TABLE_FILE}", parquet(table, manifest))
         return manifest
 
     def read_table(self, uri: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -132,8 +128,18 @@ class Storage:
                 f"{path} cannot be read as Parquet: {error}.", hint="Re-run the step that wrote it."
             ) from error
         manifest = _manifest_of(table.schema.metadata, path)
+        if manifest.shards:
+            parts = [self._read_shard(f"{uri.rstrip('/')}/{shard}", columns) for shard in manifest.shards]
+            table = pa.concat_tables([table.replace_schema_metadata(None), *parts])
         if manifest.rows != table.num_rows:
             raise StorageError(f"{path} holds {table.num_rows} rows, its manifest says {manifest.rows}.")
+        return table.replace_schema_metadata(None)
+
+    def _read_shard(self, path: str, columns: Sequence[str] | None) -> pa.Table:
+        try:
+            table = pq.read_table(io.BytesIO(self.read_bytes(path)), columns=list(columns) if columns else None)
+        except (pa.ArrowInvalid, NoDataError) as error:
+            raise StorageError(f"{path} cannot be read: {error}.", hint="Re-run the step that wrote it.") from error
         return table.replace_schema_metadata(None)
 
     def manifest(self, uri: str) -> Manifest | None:
@@ -252,7 +258,8 @@ def _replace_file(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _microseconds(table: pa.Table) -> pa.Table:
+def microseconds(table: pa.Table) -> pa.Table:
+    """The table with all its timestamps in microseconds."""
     fields = [
         f.with_type(pa.timestamp("us", f.type.tz)) if pa.types.is_timestamp(f.type) and f.type.unit != "us" else f
         for f in table.schema
@@ -268,4 +275,17 @@ def _manifest_of(metadata: dict[bytes, bytes] | None, path: str) -> Manifest:
             hint="It was not published by this project; write it through `Storage.write_table`.",
         )
     body = json.loads(raw)
-    return Manifest(body["rows"], body["schema"], body["content_hash"], body["facts"])
+    shards = tuple(body.get("shards", ()))
+    return Manifest(body["rows"], body["schema"], body["content_hash"], body["facts"], shards)
+
+
+def parquet(table: pa.Table, manifest: Manifest) -> bytes:
+    """The table as a Parquet file that carries its manifest."""
+    body = asdict(manifest)
+    if not manifest.shards:
+        del body["shards"]
+    kept = {k: v for k, v in (table.schema.metadata or {}).items() if k != b"pandas"}
+    sealed = table.replace_schema_metadata(kept | {_MANIFEST: json.dumps(body, sort_keys=True).encode()})
+    buffer = io.BytesIO()
+    pq.write_table(sealed, buffer, compression="zstd")
+    return buffer.getvalue()

@@ -12,6 +12,7 @@ from datetime import date, timedelta
 from mlops.data import partitions
 from mlops.features.engineering import engineer
 from mlops.features.store import ViewInfo
+from mlops.pipelines import features_spark
 from mlops.pipelines.night import as_of, report
 from mlops.records import FeatureBatch, StepReport
 from mlops.services import Services
@@ -53,7 +54,10 @@ def run(services: Services, spec: ModelSpec, day: date) -> StepReport:
 
 def _write(services: Services, spec: ModelSpec, view: ViewInfo, day: date) -> tuple[str, Manifest]:
     assert view.recipe is not None
-    first = (as_of(day) - timedelta(days=1) - view.recipe.lookback - _lateness(spec)).date()
+    since = as_of(day - timedelta(days=1))
+    first = (since - view.recipe.lookback - _lateness(spec)).date()
+    if services.config.engine == "spark":
+        return features_spark.write(services, spec, view, day, first=first, since=since)
     history = partitions.read_rows(services.storage, view.dataset, first, day)
     frame = engineer(
         history,
@@ -61,7 +65,7 @@ def _write(services: Services, spec: ModelSpec, view: ViewInfo, day: date) -> tu
         entity=spec.entity,
         event=spec.timestamps.event,
         known_at=spec.known_at,
-        since=as_of(day - timedelta(days=1)),
+        since=since,
     )
     return services.features.write_batch(view.name, day, frame)
 

@@ -1,0 +1,52 @@
+"""A real local Spark, one per process of pytest; without pyspark or Java these tests skip, in CI they fail."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from mlops.config import MLOpsConfig
+from mlops.engines import require_spark, spark_session
+from mlops.errors import MissingDependencyError
+from tests.conftest import ROOT, absent
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+Dealt = Callable[..., "DataFrame"]
+SMALL = {"master": "local[2]", "sql.shuffle.partitions": 3, "driver.memory": "1g", "default.parallelism": 2}
+
+
+@pytest.fixture(scope="session")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """The session of this process."""
+    try:
+        require_spark(dict(os.environ))
+    except MissingDependencyError as error:
+        absent(f"{error.message} {error.hint}")
+    var = tmp_path_factory.mktemp("spark")
+    started = spark_session(MLOpsConfig.build({"home": ROOT, "var": str(var), "engine": "spark", "spark": SMALL}))
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def spark_config(config: MLOpsConfig) -> MLOpsConfig:
+    """Settings of an installation of its own on Spark."""
+    return config.model_copy(update={"engine": "spark", "spark": SMALL})
+
+
+@pytest.fixture
+def dealt(session: SparkSession, tmp_path: Path) -> Dealt:
+    """Makes a Spark frame of a pandas one, its rows dealt over some partitions as a cluster would have them."""
+
+    def deal(frame: pd.DataFrame, partitions: int = 4) -> DataFrame:
+        return session.createDataFrame(pa.Table.from_pandas(frame, preserve_index=False)).repartition(partitions)
+
+    return deal
