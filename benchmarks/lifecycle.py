@@ -121,7 +121,7 @@ def _verification(folder: Path) -> Row:
     signature = signing.sign(model, keyring.private)
 
     def verify(_: int) -> None:
-        vouched = signing.verified(signature, model.name, keyring, folder)
+        vouched = signing.verified(signature, model.name, keyring)
         assert vouched.files == file_digests(model)
 
     spent = _times(verify, 7)

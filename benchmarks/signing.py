@@ -57,7 +57,7 @@ def _folders(root: Path) -> None:
         signature = signing.sign(folder, keyring.private)
 
         def verify(folder: Path = folder, signature: bytes = signature) -> None:
-            vouched = signing.verified(signature, folder.name, keyring, root)
+            vouched = signing.verified(signature, folder.name, keyring)
             assert vouched.files == file_digests(folder)
 
         sign_ms = _median_ms(lambda folder=folder: signing.sign(folder, keyring.private))

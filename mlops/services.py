@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 from mlops.attempt import Attempt
 from mlops.config import MLOpsConfig
 from mlops.spec import ModelSpec, find_spec, load_specs
-from mlops.storage import Storage
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from mlops.governance.ledger import Ledger
     from mlops.models.registry import ModelRegistry
     from mlops.monitoring.alerts import Alerts
+    from mlops.storage import Storage
 
 RUN_LEASE_SECONDS = 60.0  # how long an open run outlives a process that nobody can ask (another host, cut off)
 RUN_WAIT_SECONDS = 30.0  # how long a second process waits for the first; then Airflow tries again later
@@ -92,6 +92,8 @@ class Services:
     @cached_property
     def storage(self) -> Storage:
         """Tables and files."""
+        from mlops.storage import Storage
+
         return Storage(self.config.var)
 
     @property

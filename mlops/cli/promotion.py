@@ -30,7 +30,7 @@ def promote(
 ) -> None:
     """Make the validated challenger champion, if everything that was judged still holds."""
     from mlops.pipelines import checks, judged, promotion
-    from mlops.pipelines.tasks import execute
+    from mlops.pipelines.tasks import execute_alone
     from mlops.services import Services
 
     services = Services.open()
@@ -45,7 +45,7 @@ def promote(
         else:
             _print_checks(f"{model}: would be promoted for {night}?", found)
         raise typer.Exit(0 if verdict == "pass" else 3)
-    _finish(execute("promotion", services, spec, night, version=version), as_json)
+    _finish(execute_alone("promotion", services, spec, night, version=version), as_json)
 
 
 @app.command()
@@ -69,14 +69,14 @@ def rollback(
 ) -> None:
     """Give the model back to an earlier champion."""
     from mlops.pipelines import rollback as pipeline
-    from mlops.pipelines.tasks import execute
+    from mlops.pipelines.tasks import execute_alone
     from mlops.services import Services
 
     services = Services.open()
     spec = services.spec(model)
     today = services.clock().date()
     asked = pipeline.ask(services, model)
-    _finish(execute("rollback", services, spec, today, to=to, reason=reason, ends=asked), as_json)
+    _finish(execute_alone("rollback", services, spec, today, to=to, reason=reason, ends=asked), as_json)
 
 
 @app.command()

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 from mlops.cli.app import COLOURS, Json, app
-from mlops.pipelines.retention import Collected
 from mlops.records import StepReport, from_dict, to_dict
 
 _ROWS = 40  # a table of more is cut; --json shows all
@@ -70,6 +69,8 @@ def release(
 
 
 def _print(answer: StepReport) -> None:
+    from mlops.pipelines.retention import Collected
+
     found = from_dict(Collected, answer.record)
     console = Console(soft_wrap=True, highlight=False)
     label = answer.outcome.replace("_", " ")

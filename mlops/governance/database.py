@@ -15,6 +15,7 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateTable
 
+from mlops import sqlite_files
 from mlops.errors import LedgerError
 
 BUSY_SECONDS = 30  # how long a transaction waits for another one before it gives up
@@ -173,8 +175,8 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except sa.exc.DBAPIError as error:
-            said = " ".join(str(error.orig).split())
+        except (sa.exc.DBAPIError, sqlite3.Error) as error:
+            said = " ".join(str(getattr(error, "orig", error)).split())
             raise LedgerError(
                 f"The {self._what} at {self.name} refused: {said}.", hint=_what_to_do(said, self._setting)
             ) from error
@@ -201,7 +203,11 @@ def _engine(url: str, *, durable: bool) -> sa.Engine:
         return sa.create_engine(parsed, poolclass=NullPool, connect_args={"connect_timeout": 10})
     if parsed.database in (None, "", ":memory:"):
         raise sa.exc.ArgumentError(f"{url!r} is a database in memory, which every connection would see empty")
-    engine = sa.create_engine(parsed, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
+    if parsed.database.startswith("file:"):
+        engine = sa.create_engine(parsed, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
+    else:
+        opened = partial(sqlite_files.connect, Path(parsed.database), timeout=BUSY_SECONDS, create=True)
+        engine = sa.create_engine(parsed, poolclass=NullPool, creator=opened)
     sa.event.listen(engine, "connect", _on_connect)
     if not durable:
         sa.event.listen(engine, "connect", _do_not_wait_for_the_disk)

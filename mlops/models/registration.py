@@ -13,6 +13,7 @@ from mlops.errors import IntegrityError, RegistryError
 from mlops.mlflow_store import digest_of, file_digests
 from mlops.models import signing
 from mlops.models.artifacts import Artifacts
+from mlops.models.moves import existing
 from mlops.models.verification import refuse_differences, registered_files
 from mlops.models.version_tags import PREFIX, record_of
 from mlops.records import ModelVersion, RunRecord
@@ -42,7 +43,7 @@ def sign_again(artifacts: Artifacts, version: ModelVersion, private_key: Path) -
     Raises:
         IntegrityError: they are not.
     """
-    known = artifacts.client.get_model_version(version.model, str(version.version))
+    known = existing(artifacts.index, version.model, version.version)
     with artifacts.copied(record_of(known).model_uri, "registered") as folder:
         refuse_differences(version, registered_files(known, version), file_digests(folder), "registered")
         keep_signature(artifacts, version, folder, private_key)
@@ -54,7 +55,7 @@ def keep_signature(artifacts: Artifacts, version: ModelVersion, folder: Path, pr
     signature = signing.sign(named, private_key)
     key_id = signing.claimed_key_id(signature)
     artifacts.keep_signature(version, key_id, signature)
-    artifacts.client.set_model_version_tag(version.model, str(version.version), f"{PREFIX}signed_by", key_id)
+    artifacts.index.set_tag(version.model, version.version, f"{PREFIX}signed_by", key_id)
 
 
 def remove(artifacts: Artifacts, model: str, version: int) -> None:

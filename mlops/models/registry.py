@@ -8,7 +8,6 @@ One rule: no byte is deserialised before a trusted key has vouched for all files
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -16,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from mlops import log
 from mlops.config import MLOpsConfig
-from mlops.errors import PromotionError, RegistryError, did_you_mean
+from mlops.errors import RegistryError
 from mlops.mlflow_store import open_client
-from mlops.models import registration, serialization
+from mlops.models import moves, registration
 from mlops.models.artifacts import Artifacts
+from mlops.models.index import EmptyIndex, Index, open_index
 from mlops.models.keys import Keyring
-from mlops.models.scoring import Scorer
 from mlops.models.verification import verified_folder
 from mlops.models.version_tags import PREFIX, missing_tags, record_of, tags_of
 from mlops.records import ModelVersion, RunRecord, Stage
@@ -29,16 +28,10 @@ from mlops.records import ModelVersion, RunRecord, Stage
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from mlops.models.scoring import Scorer
+
 Guard = Callable[[str], AbstractContextManager[object]]
 
-# archived → production is the way back of a rollback
-LEGAL_MOVES: dict[Stage, tuple[Stage, ...]] = {
-    "development": ("staging", "archived"),
-    "staging": ("production", "archived"),
-    "production": ("archived",),
-    "archived": ("production",),
-}
-_ALIAS = re.compile(r"^[a-z][a-z_]{0,62}$")
 _logger = log.get(__name__)
 
 
@@ -53,11 +46,19 @@ class ModelRegistry:
     def __init__(self, config: MLOpsConfig, *, guard: Guard | None = None) -> None:
         self._config = config
         self._guard: Guard = guard or nullcontext
+        self._index: Index = EmptyIndex()
 
     @cached_property
     def client(self) -> MlflowClient:
-        """MLflow's own client, for what is not covered here."""
+        """MLflow's own client, for what is not covered here. Importing it takes seconds."""
         return open_client(self._config)
+
+    @property
+    def index(self) -> Index:
+        """The records of versions, by the way that costs least."""
+        if isinstance(self._index, EmptyIndex):
+            self._index = open_index(self._config.tracking_uri, lambda: self.client)
+        return self._index
 
     @property
     def keyring(self) -> Keyring:
@@ -67,7 +68,7 @@ class ModelRegistry:
     @property
     def artifacts(self) -> Artifacts:
         """Where model folders and signatures lie."""
-        return Artifacts(self.client, self._config)
+        return Artifacts(self.index, lambda: self.client, self._config)
 
     def register(
         self,
@@ -118,7 +119,7 @@ class ModelRegistry:
                     # The lease ran out while this process stood still, and another one has registered the same.
                     self.client.delete_model_version(model, made.version)
                     return first
-                registration.keep_signature(self.artifacts, record_of(made), folder, private_key)
+                registration.keep_signature(self.artifacts, self.get(model, int(made.version)), folder, private_key)
         _logger.info("registered  %s", log.facts(model=model, version=made.version, candidate=run.candidate))
         return self.get(model, int(made.version))
 
@@ -153,22 +154,12 @@ class ModelRegistry:
         Raises:
             RegistryError: there is none of that number.
         """
-        if (found := self.find(model, version)) is not None:
-            return found
-        known = [str(item.version) for item in self.versions(model)]
-        words = f"Known: {', '.join(known)}." if known else "Nothing has been registered under that name."
-        raise RegistryError(f"{model} has no version {version}.", hint=words)
+        return record_of(moves.existing(self.index, model, version))
 
     def find(self, model: str, version: int) -> ModelVersion | None:
         """One version, or None if there is none of that number (it may have been deleted)."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            return record_of(self.client.get_model_version(model, str(version)))
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise RegistryError(f"Version {version} of {model} cannot be read: {error}") from error
-            return None
+        found = self.index.version(model, version)
+        return None if found is None else record_of(found)
 
     def by_alias(self, model: str, alias: str) -> ModelVersion | None:
         """The version that an alias points to, or None."""
@@ -177,12 +168,12 @@ class ModelRegistry:
 
     def versions(self, model: str) -> tuple[ModelVersion, ...]:
         """All versions, the oldest first; empty if nothing was registered under that name."""
-        return tuple(sorted(self._search(f"name = '{model}'"), key=lambda item: item.version))
+        return tuple(record_of(found) for found in self.index.versions(model) if not missing_tags(found))
 
     def signed_by(self, key_id: str) -> tuple[ModelVersion, ...]:
         """All versions, of all models, that name a key as their signer."""
-        found = self._search(f"tag.`{PREFIX}signed_by` = '{key_id}'")
-        return tuple(sorted(found, key=lambda item: (item.model, item.version)))
+        found = self.index.tagged(f"{PREFIX}signed_by", key_id)
+        return tuple(record_of(version) for version in found if not missing_tags(version))
 
     def set_alias(self, model: str, alias: str, version: int) -> None:
         """Point an alias to a version, and read it back.
@@ -190,19 +181,7 @@ class ModelRegistry:
         Raises:
             RegistryError: there is no such version, the alias is not written in lower case, or it did not move.
         """
-        if not _ALIAS.match(alias):
-            raise RegistryError(
-                f"{alias!r} is no alias: only lower case letters and _; MLflow keeps 'champion' and 'Champion' apart.",
-                hint=did_you_mean(alias.lower(), ["champion", "challenger"]),
-            )
-        self.get(model, version)
-        self.client.set_registered_model_alias(model, alias, str(version))
-        found = self.aliases(model).get(alias)
-        if found != version:
-            raise RegistryError(
-                f"{model}: the alias {alias} was set to version {version}, but reads back as {found}.",
-                hint="Somebody moved it at the same time; look at the ledger and run the step again.",
-            )
+        moves.set_alias(self.index, model, alias, version)
 
     def drop_alias(self, model: str, alias: str) -> None:
         """Take an alias away, as it is written; nothing happens if there is none.
@@ -210,11 +189,7 @@ class ModelRegistry:
         Raises:
             RegistryError: it is still there.
         """
-        if alias not in self.aliases(model):
-            return
-        self.client.delete_registered_model_alias(model, alias)
-        if alias in self.aliases(model):
-            raise RegistryError(f"{model}: the alias {alias} was deleted, but is still there.", hint="Try again.")
+        moves.drop_alias(self.index, model, alias)
 
     def set_stage(self, model: str, version: int, stage: Stage) -> ModelVersion:
         """Move a version to a stage; one that is there already stays.
@@ -223,19 +198,7 @@ class ModelRegistry:
             PromotionError: not a legal move.
             RegistryError: there is no such version, or the tag did not change.
         """
-        current = self.get(model, version).stage
-        if current == stage:
-            return self.get(model, version)
-        if stage not in LEGAL_MOVES[current]:
-            raise PromotionError(
-                f"{model} version {version} is in {current} and cannot move to {stage}.",
-                hint=f"From {current} it can move to {' or '.join(LEGAL_MOVES[current])}.",
-            )
-        self.client.set_model_version_tag(model, str(version), f"{PREFIX}stage", stage)
-        moved = self.get(model, version)
-        if moved.stage != stage:
-            raise RegistryError(f"{model} version {version} was moved to {stage}, but reads back as {moved.stage}.")
-        return moved
+        return moves.set_stage(self.index, model, version, stage)
 
     def load(self, version: ModelVersion) -> Scorer:
         """The scorer of a version, after a trusted key has vouched for its files.
@@ -245,6 +208,9 @@ class ModelRegistry:
             UntrustedTypeError: it holds types that these settings do not trust.
             RegistryError: the files are gone, or this code cannot read them.
         """
+        from mlops.models import serialization
+        from mlops.models.scoring import Scorer
+
         with verified_folder(self.artifacts, self.keyring, version) as (folder, _):
             loaded = serialization.load(
                 folder,
@@ -273,33 +239,13 @@ class ModelRegistry:
             registration.remove(self.artifacts, model, version)
 
     def _by_inputs(self, model: str, inputs_hash: str) -> ModelVersion | None:
-        found = self._search(f"name = '{model}' and tag.`{PREFIX}inputs_hash` = '{inputs_hash}'")
-        if not found:
-            return None
-        first = min(found, key=lambda item: item.version)
-        return record_of(self.client.get_model_version(model, str(first.version)), reused=True)
-
-    def _search(self, words: str) -> list[ModelVersion]:
-        found: list[ModelVersion] = []
-        token: str | None = None
-        while True:
-            page = self.client.search_model_versions(words, max_results=200, page_token=token)
-            found += [record_of(item) for item in page if not missing_tags(item)]
-            token = page.token
-            if not token:
-                return found
+        found = self.index.tagged(f"{PREFIX}inputs_hash", inputs_hash, model)
+        first = next((item for item in found if not missing_tags(item)), None)
+        return None if first is None else record_of(first, reused=True)
 
     def aliases(self, model: str) -> dict[str, int]:
         """All aliases of a model with their versions; empty if nothing was registered under that name."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            found = self.client.get_registered_model(model).aliases
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return {}
-            raise RegistryError(f"The aliases of {model} cannot be read: {error}") from error
-        return {str(alias): int(version) for alias, version in found.items()}
+        return self.index.aliases(model)
 
     def _ensure_model(self, model: str) -> None:
         from mlflow.exceptions import MlflowException

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops.errors import IntegrityError
+from mlops.models.envelope import Envelope
 from mlops.models.keys import ID_LENGTH, Key, Keyring
 
 
@@ -66,44 +67,38 @@ def claimed_key_id(signature: bytes) -> str:
     return hint[:ID_LENGTH] if isinstance(hint, str) else ""
 
 
-def verified(signature: bytes, subject: str, keyring: Keyring, workspace: Path) -> Signed:
+def verified(signature: bytes, subject: str, keyring: Keyring) -> Signed:
     """What a signature says, after the key that it names has verified it.
 
     Args:
         signature: as `sign` made it, or anything else.
         subject: what it must be about.
         keyring: the keys of who asks.
-        workspace: an empty private folder.
 
     Raises:
         IntegrityError: it cannot be read, was altered, is about something else, or its key is unknown or revoked.
     """
-    from model_signing._signing import sign_ec_key, sign_sigstore_pb  # the public interface does not give the subject
-
-    path = workspace / "signature"
-    path.write_bytes(signature)
     try:
-        bundle = sign_sigstore_pb.Signature.read(path)
-        named = bundle.bundle.verification_material.public_key
-    except Exception as error:
+        envelope = Envelope.read(signature)
+    except ValueError as error:
         raise IntegrityError(
             f"{subject}: its signature cannot be read: {_words(error)}. {_REFUSED}", hint=_RESTORE
         ) from error
-    key = _trusted((named and named.hint) or "", subject, keyring)
+    key = _trusted(envelope.hint, subject, keyring)
     try:
-        manifest = sign_ec_key.Verifier(key.path).verify(bundle)
-    except Exception as error:
+        statement = envelope.verified(key.path)
+    except ValueError as error:
         raise IntegrityError(
             f"{subject}: its signature was not made by the key {key.id} that it names: {_words(error)}. {_REFUSED}",
             hint=_RESTORE,
         ) from error
-    if manifest.model_name != subject:
+    if statement.subject != subject:
         raise IntegrityError(
-            f"{subject}: its signature is that of {manifest.model_name}. {_REFUSED}",
+            f"{subject}: its signature is that of {statement.subject}. {_REFUSED}",
             hint="Somebody put another version in its place: restore the files, or roll back to another version.",
         )
-    _refuse_gaps(manifest.serialization_type, subject)
-    return Signed(key.id, {item.identifier: item.digest.digest_hex for item in manifest.resource_descriptors()})
+    _refuse_gaps(statement.method, subject)
+    return Signed(key.id, statement.files)
 
 
 def _trusted(fingerprint: str, subject: str, keyring: Keyring) -> Key:

@@ -12,13 +12,14 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from mlops.errors import IntegrityError
 from mlops.mlflow_store import digest_of, file_digests
 from mlops.models import signing
 from mlops.models.artifacts import Artifacts
+from mlops.models.index import Found
 from mlops.models.keys import Keyring
+from mlops.models.moves import existing
 from mlops.models.version_tags import PREFIX, record_of
 from mlops.records import ModelVersion
 
@@ -32,21 +33,21 @@ def verified_folder(artifacts: Artifacts, keyring: Keyring, version: ModelVersio
     Raises:
         IntegrityError: no signature, a wrong one, one of an unknown or revoked key, or a file that was changed, added
             or removed; each by name.
-        RegistryError: the files cannot be read.
+        RegistryError: there is no such version, or its files cannot be read.
     """
-    known = artifacts.client.get_model_version(version.model, str(version.version))
+    known = existing(artifacts.index, version.model, version.version)
     current = record_of(known)
     subject = signing.subject_of(version.model, version.version)
     signature = artifacts.signature(current)
     with artifacts.copied(current.model_uri, subject) as folder:
-        signed = signing.verified(signature, subject, keyring, folder.parent)
+        signed = signing.verified(signature, subject, keyring)
         found = file_digests(folder)
         refuse_differences(version, signed.files, found, "signed")
         refuse_differences(version, registered_files(known, version), found, "registered")
         yield folder, signed.key_id
 
 
-def registered_files(known: Any, version: ModelVersion) -> dict[str, str]:
+def registered_files(known: Found, version: ModelVersion) -> dict[str, str]:
     """The digests in the registry's tags, after they were found to be those of the record.
 
     Args:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import cast
 
 from mlops.errors import RegistryError
-from mlops.records import ModelVersion, RunRecord
+from mlops.models.index import Found
+from mlops.records import ModelVersion, RunRecord, Stage
 
 PREFIX = "mlops."
 
@@ -31,13 +32,13 @@ def tags_of(run: RunRecord, *, inputs_hash: str, files: Mapping[str, str], train
     return {f"{PREFIX}{key}": value for key, value in found.items()}
 
 
-def missing_tags(found: Any) -> list[str]:
+def missing_tags(found: Found) -> list[str]:
     """Tags that every version made here has; one registered by hand has none."""
     wanted = (f"{PREFIX}{key}" for key in ("digest", "files", "inputs_hash", "stage", "model_uri"))
     return [key for key in wanted if key not in found.tags]
 
 
-def record_of(found: Any, *, reused: bool = False) -> ModelVersion:
+def record_of(found: Found, *, reused: bool = False) -> ModelVersion:
     """MLflow's version as ours.
 
     Raises:
@@ -51,14 +52,14 @@ def record_of(found: Any, *, reused: bool = False) -> ModelVersion:
     tags = {key.removeprefix(PREFIX): value for key, value in found.tags.items()}
     return ModelVersion(
         model=found.name,
-        version=int(found.version),
-        run_id=found.run_id or "",
+        version=found.version,
+        run_id=found.run_id,
         run_key=tags.get("run_key", ""),
         model_uri=tags["model_uri"],
         digest=tags["digest"],
         inputs_hash=tags["inputs_hash"],
         candidate=tags.get("candidate", ""),
-        stage=tags["stage"],
+        stage=cast("Stage", tags["stage"]),
         training_set_uri=tags.get("training_set_uri", ""),
         metrics=json.loads(tags.get("metrics", "{}")),
         signed_by=tags.get("signed_by", ""),

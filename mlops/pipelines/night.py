@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, date, datetime, time, timedelta
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from mlops.records import Outcome, StepReport, to_dict
 from mlops.services import Services
 from mlops.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 
 def as_of(day: date) -> datetime:
@@ -67,6 +69,8 @@ def late_rows(rows: pd.DataFrame, spec: ModelSpec) -> pd.Series:
 
 def entity_rows(rows: pd.DataFrame, spec: ModelSpec) -> pd.DataFrame:
     """Rows as Feast wants them: entity, `event_timestamp` (when it became known), `observed_at` (when it happened)."""
+    import pandas as pd
+
     return pd.DataFrame(
         {
             spec.entity: rows[spec.entity].to_numpy(),
@@ -78,6 +82,8 @@ def entity_rows(rows: pd.DataFrame, spec: ModelSpec) -> pd.DataFrame:
 
 def instants(times: pd.Series) -> np.ndarray:
     """Zoned times as plain UTC datetime64, shape (n_rows,), where pandas would make an object of every single one."""
+    import numpy as np
+
     return np.asarray(times.dt.tz_convert("UTC").dt.tz_localize(None))
 
 

@@ -26,7 +26,7 @@ _log = log.get(__name__)
 
 
 def execute(step: str, services: Services, spec: ModelSpec, day: date, **options: Any) -> StepReport:
-    """Run one step and time it.
+    """Run one step within its MLflow runs, and time it.
 
     Args:
         step: one of `STEPS`.
@@ -35,8 +35,13 @@ def execute(step: str, services: Services, spec: ModelSpec, day: date, **options
         day: the date.
         options: what the step's `run` takes beside these.
     """
+    return lifecycle.tracked(services, spec, step, day, lambda: execute_alone(step, services, spec, day, **options))
+
+
+def execute_alone(step: str, services: Services, spec: ModelSpec, day: date, **options: Any) -> StepReport:
+    """Run one step without MLflow runs and time it: for commands that must be quick and stand in the ledger anyhow."""
     run: Callable[..., StepReport] = importlib.import_module(f"mlops.pipelines.{step}").run
-    return lifecycle.tracked(services, spec, step, day, lambda: _timed(lambda: run(services, spec, day, **options)))
+    return _timed(lambda: run(services, spec, day, **options))
 
 
 def ingest(model: str, day: str, release: str = "", actor: str = "") -> dict[str, Any]:
