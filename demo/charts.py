@@ -207,7 +207,7 @@ def trace(one: Trace) -> Figure:
     times = [moment.strftime("%Y-%m-%d %H:%M") for moment in one.times]
     names = (*one.signals, "score")
     data: list[Figure] = []
-    layout = _layout(130 * len(names)) | {"showlegend": False}
+    layout = _layout(130 * len(names)) | {"showlegend": False, "margin": {"l": 84, "r": 12, "t": 26, "b": 44}}
     step = 1 / len(names)
     for index, name in enumerate(names):
         suffix = "" if index == 0 else str(index + 1)

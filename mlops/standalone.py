@@ -71,6 +71,7 @@ def airflow_environment(config: MLOpsConfig) -> dict[str, str]:
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(config.state_dir / "logs" / "tasks"),
         # MLflow's model flavours walk all modules and so set off a thousand deprecation warnings of Airflow's.
         "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "py.warnings=ERROR airflow.serialization=WARNING",
+        "OMP_NUM_THREADS": config.variables.get("OMP_NUM_THREADS") or "1",  # tasks run side by side, a core each
         "MLFLOW_CONFIGURE_LOGGING": "0",  # it writes to standard error, which Airflow shows as errors
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "1",

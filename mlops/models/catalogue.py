@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mlops.errors import MissingDependencyError, TrainingError, UnknownAlgorithmError, did_you_mean
-from mlops.models.detectors import FrozenCOPOD, FrozenECOD, FrozenHBOS
+from mlops.models.detectors import FrozenCOPOD, FrozenECOD, FrozenHBOS, FrozenPCA
 from mlops.models.scoring import How, Scorer
 from mlops.spec import CandidateSpec, Task
 
@@ -27,7 +27,7 @@ _DETECTORS = {
     "knn": "pyod.models.knn.KNN",
     "lof": "pyod.models.lof.LOF",
     "one_class_svm": "pyod.models.ocsvm.OCSVM",
-    "pca": "pyod.models.pca.PCA",
+    "pca": "mlops.models.detectors.FrozenPCA",
 }
 _CLASSIFIERS = {
     "ada_boost": "sklearn.ensemble.AdaBoostClassifier",
@@ -67,9 +67,9 @@ ALGORITHMS: dict[Task, dict[str, str]] = {
     "regression": _REGRESSORS,
 }
 _NOUNS = {"anomaly": "a detector", "classification": "a classifier", "regression": "a regressor"}
-# PyOD's own ECOD and COPOD score a row differently in every batch, its HBOS compiles for seconds in every process;
-# whoever names them gets the frozen form.
-_FROZEN: dict[str, type[Any]] = {"ECOD": FrozenECOD, "COPOD": FrozenCOPOD, "HBOS": FrozenHBOS}
+# PyOD's own ECOD and COPOD score a row differently in every batch, its HBOS compiles for seconds in every process, its
+# PCA scores every row infinite if one column is constant; whoever names them gets the frozen form.
+_FROZEN: dict[str, type[Any]] = {"ECOD": FrozenECOD, "COPOD": FrozenCOPOD, "HBOS": FrozenHBOS, "PCA": FrozenPCA}
 _PACKAGES = ("mlflow", "scikit-learn", "numpy", "pandas", "scipy", "skops", "cloudpickle")
 
 

@@ -3,7 +3,8 @@
 PyOD's ECOD and COPOD append the scored rows to the training rows and rank all of them again: a score then depends on
 the other rows of the batch, and one row costs as much as the training set. Here the sorted columns and the first three
 moments are kept; a row is ranked against them and counted in itself, which is exactly what PyOD answers when asked for
-that one row. HBOS gives PyOD's scores but compiles nothing: PyOD's needs seconds of Numba in every new process.
+that one row. HBOS gives PyOD's scores but compiles nothing: PyOD's needs seconds of Numba in every new process. PCA
+gives PyOD's scores as long as every column varies; PyOD divides by the variance of one that does not.
 
 One rule: the score of a row depends on the fit rows and on that row, on nothing else.
 
@@ -11,6 +12,7 @@ References:
     Li, Zhao, Hu, Botta, Ionescu, Chen (2022). ECOD: Unsupervised Outlier Detection Using Empirical Cumulative
     Distribution Functions. IEEE TKDE.
     Li, Zhao, Botta, Ionescu, Hu (2020). COPOD: Copula-Based Outlier Detection. ICDM.
+    Shyu, Chen, Sarinnapakorn, Chang (2003). A Novel Anomaly Detection Scheme Based on Principal Component Classifier.
     Goldstein, Dengel (2012). Histogram-based Outlier Score (HBOS): A Fast Unsupervised Anomaly Detection Algorithm. KI.
 """
 
@@ -172,6 +174,108 @@ class FrozenHBOS:
         from pyod.utils.utility import get_optimal_n_bins
 
         return int(get_optimal_n_bins(column))
+
+
+class FrozenPCA:
+    """Distances to the principal components, weighted by the inverse of the variance that each explains.
+
+    A column that is constant among the fit rows has no variance to measure a distance in: it is left out, here and when
+    rows are scored. So is a component without variance, which columns that follow from one another leave behind.
+
+    Args:
+        n_components: components to keep, or as scikit-learn's PCA takes it; at most as many as columns vary.
+        n_selected_components: how many of these count, from the one with the smallest variance; None: all.
+        contamination: accepted because PyOD's class takes it; the score does not depend on it.
+        copy: as scikit-learn's PCA takes it.
+        whiten: as scikit-learn's PCA takes it.
+        svd_solver: as scikit-learn's PCA takes it.
+        tol: as scikit-learn's PCA takes it.
+        iterated_power: as scikit-learn's PCA takes it.
+        random_state: seed of a randomised solver.
+        weighted: weigh by the inverse of the explained variance.
+        standardization: scale columns to mean 0 and variance 1 first.
+    """
+
+    def __init__(
+        self,
+        n_components: float | str | None = None,
+        n_selected_components: int | None = None,
+        contamination: float = 0.1,
+        copy: bool = True,
+        whiten: bool = False,
+        svd_solver: str = "auto",
+        tol: float = 0.0,
+        iterated_power: int | str = "auto",
+        random_state: int | None = None,
+        weighted: bool = True,
+        standardization: bool = True,
+    ) -> None:
+        if n_selected_components is not None and n_selected_components < 1:
+            raise ValueError(f"n_selected_components is {n_selected_components!r}, expected a number from 1")
+        self.n_components = n_components
+        self.n_selected_components = n_selected_components
+        self.contamination = contamination
+        self.copy = copy
+        self.whiten = whiten
+        self.svd_solver = svd_solver
+        self.tol = tol
+        self.iterated_power = iterated_power
+        self.random_state = random_state
+        self.weighted = weighted
+        self.standardization = standardization
+
+    def fit(self, X: Floats) -> FrozenPCA:
+        """Keep the components of the columns that vary.
+
+        Args:
+            X: shape (n_samples, n_features), finite.
+
+        Raises:
+            ValueError: no column varies, or scikit-learn refuses a param.
+        """
+        from sklearn.decomposition import PCA
+        from sklearn.preprocessing import StandardScaler
+
+        X = np.asarray(X, dtype=np.float64)
+        self.varying_ = np.flatnonzero(np.ptp(X, axis=0) > 0)
+        if not len(self.varying_):
+            raise ValueError("every column is constant, and a PCA needs one that varies")
+        rows = X[:, self.varying_]
+        scaler = StandardScaler(with_mean=self.standardization, with_std=self.standardization).fit(rows)
+        self.center_ = scaler.mean_ if self.standardization else np.zeros(rows.shape[1])
+        self.spread_ = scaler.scale_ if self.standardization else np.ones(rows.shape[1])
+        n_components = self.n_components
+        if n_components is not None and not isinstance(n_components, str) and 1 <= n_components <= X.shape[1]:
+            n_components = min(n_components, rows.shape[1])
+        pca = PCA(
+            n_components=n_components,
+            copy=self.copy,
+            whiten=self.whiten,
+            svd_solver=self.svd_solver,
+            tol=self.tol,
+            iterated_power=self.iterated_power,
+            random_state=self.random_state,
+        ).fit((rows - self.center_) / self.spread_)
+        share = pca.explained_variance_ratio_ if self.weighted else np.ones(len(pca.components_))
+        varies = share > max(rows.shape) * np.finfo(np.float64).eps  # a smaller share is rounding
+        last = slice(-(self.n_selected_components or len(varies)), None)
+        self.components_, self.weights_ = pca.components_[varies][last], share[varies][last]
+        return self
+
+    def decision_function(self, X: Floats) -> Floats:
+        """Anomaly scores, the higher the farther from what varies little.
+
+        Args:
+            X: shape (n_rows, n_features), finite.
+
+        Returns:
+            shape (n_rows,), ≥ 0.
+        """
+        from scipy.spatial.distance import cdist
+
+        rows = (np.asarray(X, dtype=np.float64)[:, self.varying_] - self.center_) / self.spread_
+        scores: Floats = (cdist(rows, self.components_) / self.weights_).sum(axis=1)
+        return scores
 
 
 def strip(detector: object) -> object:

@@ -150,7 +150,8 @@ h2 { font-size:17px; margin:32px 0 8px; } p { margin:0; color:var(--faint); }
 header ul { margin:12px 0 0; padding-left:20px; }
 .figure { padding:16px 20px 8px; margin:12px 0; } .figure h2 { margin:0 0 2px; } .figure p { font-size:14px; }
 svg { display:block; width:100%; height:auto; margin-top:10px; font:13px system-ui,sans-serif; }
-svg text { fill:var(--ink); } svg .tick { fill:var(--faint); font-size:12px; }
+svg.narrow { display:none; } svg text { fill:var(--ink); } svg .tick { fill:var(--faint); font-size:12px; }
+svg .label { paint-order:stroke; stroke:var(--card); stroke-width:4px; }
 svg .value { font-variant-numeric:tabular-nums; }
 svg .grid { stroke:var(--line); } svg .zero { stroke:var(--faint); stroke-width:1.5; }
 svg .bar { stroke-width:5; stroke-linecap:round; opacity:.45; } svg .limit { stroke:var(--ink); stroke-width:2;
@@ -174,6 +175,14 @@ td.name { font-weight:600; white-space:nowrap; } td.wide { overflow-wrap:anywher
 .cards { display:grid; grid-template-columns:repeat(auto-fill,minmax(170px,1fr)); gap:12px; }
 .cards div { padding:12px 16px; font-size:13px; color:var(--faint); }
 .cards b { display:block; font-size:22px; color:var(--ink); }
+@media (max-width:620px) { body { font-size:15px; } main { margin:16px auto; padding:0 12px; } header { padding:16px; }
+  h1 { font-size:21px; } .figure { padding:14px 12px 4px; } svg.wide { display:none; }
+  svg.narrow { display:block; } table,tbody { display:block; } tr { display:flex; flex-wrap:wrap; gap:2px 12px;
+  padding:10px 14px; border-top:1px solid var(--line); } td,.facts td { border:0; padding:0; }
+  tr:has(th) { display:none; }
+  td.name { flex:1 0 60%; white-space:normal; } td.wide,td.why { flex:0 0 100%; } td.n:empty { display:none; }
+  td.n[data-name]::before { content:attr(data-name) " "; color:var(--faint); font-size:13px; }
+  .cards { grid-template-columns:repeat(2,1fr); } }
 details { margin-top:12px; } summary { cursor:pointer; color:var(--faint); }
 footer { color:var(--faint); font-size:13px; margin:28px 0 60px; overflow-wrap:anywhere; }
 </style></head><body><main>
@@ -200,8 +209,8 @@ exceeded; in slices and stretches, what is tolerated (red: shown to be worse, am
 {% for gate in decision.gates %}
 <tr><td class="name">{{ gate.name.replace("_", " ") }}</td>
 <td><span class="badge {{ gate.verdict }}{{ '' if gate.decides else ' aside' }}">{{ gate.verdict|word }}</span></td>
-<td class="n">{{ gate.value|shown }}</td><td class="n">{{ gate.limit|shown }}</td>
-<td>{{ gate.reason }}{% if not gate.decides %} <small>Does not decide.</small>{% endif %}</td></tr>
+<td class="n" data-name="value">{{ gate.value|shown }}</td><td class="n" data-name="limit">{{ gate.limit|shown }}</td>
+<td class="why">{{ gate.reason }}{% if not gate.decides %} <small>Does not decide.</small>{% endif %}</td></tr>
 {% endfor %}
 </table>
 {% if metrics %}

@@ -12,8 +12,7 @@ from html import escape
 
 from mlops.models.wording import number, signed
 
-WIDTH, LEFT, RIGHT = 880.0, 190.0, 90.0  # of the picture, of its labels, of its numbers [px]
-ROW, AXIS = 26.0, 34.0
+AXIS = 34.0  # below the bars [px]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,31 +28,58 @@ class Bar:
     note: str = ""  # shown when pointed at
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Where things stand, all in px: names left of the bars, or above them where there is no room beside."""
+
+    name: str
+    width: float
+    left: float  # of the first bar's start
+    right: float  # room for numbers
+    row: float
+    above: bool  # names stand above
+    ticks: int  # at most
+
+
+_SHAPES = (
+    Shape("wide", 880.0, 190.0, 90.0, 26.0, above=False, ticks=7),
+    Shape("narrow", 340.0, 6.0, 62.0, 42.0, above=True, ticks=4),
+)
+
+
 def picture(bars: Sequence[Bar], title: str) -> str:
     """Bars below one another on one axis with 0; of each the interval, the estimate as a dot and the limit as a tick.
 
     Args:
         bars: at least one.
         title: what a screen reader says.
+
+    Returns:
+        The picture twice, as `<svg class="wide">` and `<svg class="narrow">`; the page shows the one that fits.
     """
+    return "".join(_drawn(bars, title, shape) for shape in _SHAPES)
+
+
+def _drawn(bars: Sequence[Bar], title: str, shape: Shape) -> str:
     low = min(0.0, *(min(bar.low, bar.limit) for bar in bars))
     high = max(0.0, *(max(bar.high, bar.limit) for bar in bars))
     room = 0.06 * (high - low) or 1e-3
     low, high = low - room, high + room
-    inner = WIDTH - LEFT - RIGHT
+    inner = shape.width - shape.left - shape.right
 
     def x(value: float) -> float:
-        return round(LEFT + inner * (value - low) / (high - low), 1)
+        return round(shape.left + inner * (value - low) / (high - low), 1)
 
-    height = ROW * len(bars) + AXIS
-    parts = [f'<svg viewBox="0 0 {WIDTH:.0f} {height:.0f}" role="img" aria-label="{escape(title, quote=True)}">']
-    for tick in ticks(low, high):
+    height = shape.row * len(bars) + AXIS
+    box = f'viewBox="0 0 {shape.width:.0f} {height:.0f}"'
+    parts = [f'<svg class="{shape.name}" {box} role="img" aria-label="{escape(title, quote=True)}">']
+    for tick in ticks(low, high, shape.ticks):
         at = x(tick)
         parts.append(f'<line class="grid" x1="{at}" y1="4" x2="{at}" y2="{height - AXIS + 4:.0f}"/>')
         parts.append(f'<text class="tick" x="{at}" y="{height - 12:.0f}" text-anchor="middle">{signed(tick)}</text>')
     parts.append(f'<line class="zero" x1="{x(0)}" y1="0" x2="{x(0)}" y2="{height - AXIS + 6:.0f}"/>')
     for i, bar in enumerate(bars):
-        parts += _bar(bar, ROW * (i + 0.5), x)
+        parts += _bar(bar, shape.row * i, shape, x)
     return "".join([*parts, "</svg>"])
 
 
@@ -71,15 +97,17 @@ def ticks(low: float, high: float, most: int = 7) -> list[float]:
     return [round(i * step, digits) + 0.0 for i in range(first, last + 1)]
 
 
-def _bar(bar: Bar, y: float, x: Callable[[float], float]) -> list[str]:
+def _bar(bar: Bar, top: float, shape: Shape, x: Callable[[float], float]) -> list[str]:
     name = bar.name if len(bar.name) <= 26 else f"{bar.name[:25]}…"
+    y = top + shape.row - 13
+    label = f'x="{shape.left}" y="{y - 14}"' if shape.above else f'x="{shape.left - 12}" y="{y + 4}" text-anchor="end"'
     return [
         f'<g class="{bar.kind}"><title>{escape(bar.note or bar.name)}</title>',
-        f'<text class="label" x="{LEFT - 12}" y="{y + 4}" text-anchor="end">{escape(name)}</text>',
+        f'<text class="label" {label}>{escape(name)}</text>',
         f'<line class="limit" x1="{x(bar.limit)}" y1="{y - 10}" x2="{x(bar.limit)}" y2="{y + 10}"/>',
         f'<line class="bar" x1="{x(bar.low)}" y1="{y}" x2="{x(bar.high)}" y2="{y}"/>',
         f'<circle class="dot" cx="{x(bar.estimate)}" cy="{y}" r="4.5"/>',
-        f'<text class="value" x="{WIDTH - 4}" y="{y + 4}" text-anchor="end">{signed(bar.estimate)}</text></g>',
+        f'<text class="value" x="{shape.width - 4}" y="{y + 4}" text-anchor="end">{signed(bar.estimate)}</text></g>',
     ]
 
 

@@ -18,14 +18,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mlops import log
-from mlops.errors import MLOpsError, SchemaError, TrainingError, did_you_mean
+from mlops.errors import MLOpsError, TrainingError
 from mlops.models.detectors import strip
+from mlops.models.model_input import Scale, center_and_spread, checked_labels, matrix
 from mlops.models.trusted_types import TRUSTED_TYPES
 from mlops.spec import Task
 
 Floats = NDArray[np.float64]
 How = Literal["decision_function", "score_samples", "predict_proba", "predict"]
-Scale = Literal["standard", "robust", "none"]
 
 MIN_ROWS_PER_ENTITY = 30  # an entity with fewer fit rows gets no model of its own: its rows score NaN
 _USE_ANOTHER = "Use a detector that can judge a new row, such as isolation_forest, ecod, hbos, knn or lof."
@@ -100,7 +100,7 @@ class Scorer:
                 refused.
         """
         X = self._matrix(frame)
-        labels = self._labels(y, len(X))
+        labels = None if self.task == "anomaly" else checked_labels(y, len(X), self.algorithm, self.task)
         if len(X) < 2:
             raise TrainingError(f"{self.algorithm} cannot be fitted on {len(X)} rows; at least 2 are needed.")
         if dead := [name for j, name in enumerate(self.features) if np.isnan(X[:, j]).all()]:
@@ -212,6 +212,9 @@ class Scorer:
                 answers[rows] = self._ask(self.units[name].estimator, self.units[name].prepared(X[rows]))
         return answers
 
+    def _matrix(self, frame: pd.DataFrame) -> Floats:
+        return matrix(frame, self.features, self.algorithm, also=(self.entity,) if self.per_entity else ())
+
     def _ask(self, estimator: Any, X: Floats) -> Floats:
         found = np.asarray(getattr(estimator, self.how)(X), dtype=np.float64)
         if self.how == "score_samples":  # scikit-learn's detectors: higher = more normal
@@ -248,7 +251,7 @@ class Scorer:
             medians = np.nanmedian(X, axis=0)
         medians = np.where(np.isnan(medians), fallback, medians)
         filled = np.where(np.isnan(X), medians, X)
-        center, spread = _center_and_spread(filled, self.scale)
+        center, spread = center_and_spread(filled, self.scale)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
@@ -291,53 +294,3 @@ class Scorer:
                 f"({together[0, 0]:.6g} and {alone[0, 0]:.6g}); a nightly score would depend on the batch.",
                 hint=_USE_ANOTHER,
             )
-
-    def _labels(self, y: NDArray[Any] | None, rows: int) -> NDArray[Any] | None:
-        if self.task == "anomaly":
-            return None
-        if y is None or len(y) != rows:
-            given = "none" if y is None else f"{len(y):,}"
-            raise TrainingError(f"{self.algorithm} needs a label for each of {rows:,} rows, {given} given.")
-        labels = np.asarray(y)
-        if missing := int(pd.isna(labels).sum()):
-            raise TrainingError(
-                f"{self.algorithm}: {missing:,} of {rows:,} labels are null.", hint="Fit on rows whose label is mature."
-            )
-        if self.task == "classification" and len(np.unique(labels)) < 2:
-            raise TrainingError(
-                f"{self.algorithm}: all {rows:,} fit rows have the label {labels[0]}; a classifier needs two classes.",
-                hint="Lengthen split.window_days, or check the label source.",
-            )
-        return labels
-
-    def _matrix(self, frame: pd.DataFrame) -> Floats:
-        """Features as numbers, in the order learned; shape (n_rows, n_features); infinite values count as missing."""
-        wanted = [*self.features, *([self.entity] if self.per_entity else [])]
-        for name in wanted:
-            if name not in frame.columns:
-                close = did_you_mean(name, [str(column) for column in frame.columns])
-                raise SchemaError(f"{self.algorithm} needs the column {name!r}, which is not there.", hint=close)
-        chosen = frame.loc[:, list(self.features)]
-        if len(chosen.columns) != len(self.features):
-            raise SchemaError(f"{self.algorithm}: a feature column occurs twice in {list(frame.columns)}.")
-        for column, kind in chosen.dtypes.items():
-            if not pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_complex_dtype(kind):
-                raise SchemaError(
-                    f"{self.algorithm}: feature {column!r} is of type {kind}, expected numbers.",
-                    hint="Convert it where features are engineered; text is not cast in silence.",
-                )
-        X = chosen.to_numpy(dtype=np.float64, na_value=np.nan)
-        return np.ascontiguousarray(np.where(np.isinf(X), np.nan, X))  # sums must not depend on a frame's layout
-
-
-def _center_and_spread(X: Floats, scale: Scale) -> tuple[Floats, Floats]:
-    """What scikit-learn's scaler of that name subtracts and divides by (constant columns are divided by 1)."""
-    from sklearn.preprocessing import RobustScaler, StandardScaler
-
-    if scale == "standard":
-        standard = StandardScaler().fit(X)
-        return standard.mean_, standard.scale_
-    if scale == "robust":
-        robust = RobustScaler().fit(X)
-        return robust.center_, robust.scale_
-    return np.zeros(X.shape[1]), np.ones(X.shape[1])

@@ -13,6 +13,7 @@ _OWN = (
     "mlops.models.detectors.FrozenCOPOD",
     "mlops.models.detectors.FrozenECOD",
     "mlops.models.detectors.FrozenHBOS",
+    "mlops.models.detectors.FrozenPCA",
     "mlops.models.scoring.Scorer",
     "mlops.models.scoring.Unit",
 )
@@ -32,7 +33,6 @@ _PYOD = tuple(
         "lof.LOF",
         "mcd.MCD",
         "ocsvm.OCSVM",
-        "pca.PCA",
         "qmcd.QMCD",
         "sampling.Sampling",
     )

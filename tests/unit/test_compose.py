@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,12 @@ PINNED = re.compile(r"^[a-z./-]+:\d+\.\d+(\.\d+)?-[a-z]+(-[a-z]+)?$")
 
 
 def _compose_command() -> list[str]:
-    """Compose as a program of its own or as Docker's plugin; empty if neither is there."""
-    if shutil.which("docker-compose"):
-        return ["docker-compose"]
-    plugin = ["docker", "compose"]
-    if shutil.which("docker") and not subprocess.run([*plugin, "version"], capture_output=True, check=False).returncode:
-        return plugin
+    """Compose from version 2 on, as Docker's plugin or as a program of its own; empty if there is none."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(command[0]):
+            asked = subprocess.run([*command, "version", "--short"], capture_output=True, text=True, check=False)
+            if asked.returncode == 0 and int(asked.stdout.strip().lstrip("v").split(".")[0]) >= 2:
+                return command
     return []
 
 
@@ -164,22 +165,77 @@ def test_embedded_settings_change_nothing() -> None:
     assert named <= set(MLOpsConfig.model_fields)
 
 
-@pytest.mark.skipif(not COMPOSE_COMMAND, reason="docker compose is not installed")
-def test_compose_itself_accepts_the_file(tmp_path: Path) -> None:
-    """Unknown keys, undefined services and missing variables are refused by compose's own schema."""
-    env = tmp_path / ".env"
-    env.write_text(_module(ROOT / "deploy" / "compose" / "make_env.py").environment())
-    command = [
-        *COMPOSE_COMMAND,
-        "--file",
-        str(ROOT / "docker-compose.yaml"),
-        "--env-file",
-        str(env),
-        "config",
-        "--quiet",
-    ]
+def _schema_refuses(file: Path, schema: str) -> str:
+    """What the published schema of that name has against a file; empty if nothing."""
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, "--verbose", str(file)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (run.returncode, run.stderr) == (0, "")
+    return "" if run.returncode == 0 else run.stdout + run.stderr
+
+
+def test_the_compose_specification_accepts_the_file() -> None:
+    """The published schema knows every key and the type of every value."""
+    assert _schema_refuses(ROOT / "docker-compose.yaml", "vendor.compose-spec") == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "mistyped", "words"),
+    [
+        ("    stop_grace_period: 2m", "    stop_grace_periot: 2m", "stop_grace_periot"),
+        ("      interval: 30s", "      intervall: 30s", "intervall"),
+        ("      condition: service_healthy", "      condition: service_fine", "service_fine"),
+        ("    restart: unless-stopped", "    restart: [unless-stopped]", "restart"),
+    ],
+)
+def test_the_compose_specification_refuses_what_is_mistyped(
+    tmp_path: Path, given: str, mistyped: str, words: str
+) -> None:
+    """A key or value that compose would stop at is found without compose."""
+    assert given in TEXT
+    (tmp_path / "docker-compose.yaml").write_text(TEXT.replace(given, mistyped), encoding="utf-8")
+    assert words in _schema_refuses(tmp_path / "docker-compose.yaml", "vendor.compose-spec")
+
+
+def test_the_published_schema_accepts_the_workflow_of_ci() -> None:
+    """So that a mistyped key is found before a push."""
+    assert _schema_refuses(ROOT / ".github" / "workflows" / "ci.yml", "vendor.github-workflows") == ""
+
+
+def test_compose_accepts_the_file_with_what_make_env_writes(tmp_path: Path) -> None:
+    """Values are filled in as compose does it, by compose itself where it is installed: the schema takes the result."""
+    text = _module(ROOT / "deploy" / "compose" / "make_env.py").environment()
+    if COMPOSE_COMMAND:
+        (tmp_path / ".env").write_text(text)
+        given = ["--file", str(ROOT / "docker-compose.yaml"), "--env-file", str(tmp_path / ".env")]
+        run = subprocess.run([*COMPOSE_COMMAND, *given, "config"], capture_output=True, text=True, check=False)
+        assert (run.returncode, run.stderr) == (0, "")
+        filled = run.stdout
+    else:
+        filled = _filled(TEXT, _settings(text))
+    assert "${" not in filled
+    (tmp_path / "filled.yaml").write_text(filled, encoding="utf-8")
+    assert _schema_refuses(tmp_path / "filled.yaml", "vendor.compose-spec") == ""
+    assert set(yaml.safe_load(filled)["services"]) == set(SERVICES)
+
+
+def test_a_missing_secret_stops_compose() -> None:
+    """The rules of filling in: a value, a default for an empty one, an error for one that is required."""
+    assert _filled("${A:-x} ${B:-x} ${A:?}", {"A": "1", "B": ""}) == "1 x 1"
+    with pytest.raises(KeyError, match="POSTGRES_PASSWORD"):
+        _filled(TEXT, {})
+
+
+def _filled(text: str, values: dict[str, str]) -> str:
+    """`${NAME}`, `${NAME:-default}` and `${NAME:?message}` filled in; comments, which may show others, left out."""
+
+    def value(match: re.Match[str]) -> str:
+        name, operator, rest = match.groups()
+        found = values.get(name, "")
+        if not found and operator != ":-":
+            raise KeyError(name)
+        return found or rest
+
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    return re.sub(r"\$\{([A-Z_]+)(:[-?])?([^}]*)\}", value, "\n".join(lines))
 
 
 @pytest.fixture

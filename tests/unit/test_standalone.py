@@ -226,3 +226,13 @@ def test_airflows_processes_see_the_same_installation(config: MLOpsConfig) -> No
     code = "from mlops.config import MLOpsConfig; print(MLOpsConfig.load().model_dump_json(exclude={'variables'}))"
     run = subprocess.run([sys.executable, "-c", code], env=environ, cwd="/", capture_output=True, text=True, check=True)
     assert MLOpsConfig(**json.loads(run.stdout)) == config.model_copy(update={"variables": {}})
+
+
+@pytest.mark.parametrize(("given", "threads"), [({}, 1), ({"OMP_NUM_THREADS": "2"}, 2)])
+def test_tasks_side_by_side_take_one_core_each(tmp_path: Path, given: dict[str, str], threads: int) -> None:
+    """Numeric libraries start one thread in each process of the platform, or as many as whoever starts it says."""
+    config = MLOpsConfig.build({"home": tmp_path, "var": str(tmp_path / "var")}, given)
+    environ = {"PATH": os.environ["PATH"]} | standalone.airflow_environment(config)
+    code = "import numpy, threadpoolctl; print({p['num_threads'] for p in threadpoolctl.threadpool_info()})"
+    run = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == f"{{{min(threads, os.cpu_count() or 1)}}}"

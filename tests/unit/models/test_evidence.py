@@ -108,10 +108,11 @@ def test_the_page_draws_the_difference_the_slices_and_the_stretches() -> None:
     )
     shown = figures(dataclasses.replace(DECISION, gates=drawn))
     assert [figure.title for figure in shown] == ["The difference from the champion", "Slices", "Over time"]
-    assert re.findall(r'<g class="(\w+)"', shown[1].svg) == ["fail", "cannot_tell", "pass"]  # the worst first
+    wide, narrow = shown[1].svg.split("</svg>", 1)  # one for screens, one for phones; the worst first
+    assert [re.findall(r'<g class="(\w+)"', svg) for svg in (wide, narrow)] == [["fail", "cannot_tell", "pass"]] * 2
     assert "site b: −.050 against the champion (−.070 to −.030), limit −.010, 400 rows" in shown[1].svg
     page = bundle(dataclasses.replace(DECISION, gates=drawn), challenger=CHALLENGER, training_set=TRAINING_SET)
-    assert page.html.count(b"<svg") == 3
+    assert page.html.count(b'<svg class="wide"') == page.html.count(b'<svg class="narrow"') == 3
 
 
 def test_a_picture_puts_values_where_the_axis_says() -> None:
