@@ -55,6 +55,11 @@ class MLOpsConfig(BaseModel):
     ledger_key_file: Path = Field(
         Path(), description="Key that seals ledger entries. Default: state_dir/keys/ledger.key, made on first use."
     )
+    stale_features: Literal["refuse", "mark", "allow"] = Field(
+        "refuse",
+        description="Online values past their view's time to live: refuse (null, as offline), mark (handed out with a "
+        "column feature_stale) or allow.",
+    )
     code_version: str = Field("", description="Git commit of the code, for lineage. Default: asked of git.")
     actor: str = Field("", description="Who decides, as written into the ledger. Default: the operating system's user.")
     clock_offset_seconds: float = Field(

@@ -25,7 +25,7 @@ def registered(feast: Any) -> str | None:
     from feast.errors import ProjectObjectNotFoundException
 
     online = feast.config.online_store
-    if online.type == "sqlite" and not _tables(Path(online.path)):
+    if online.type.endswith("SqliteOnlineStore") and not _tables(Path(online.path)):
         return None
     try:
         project = feast.registry.get_project(feast.project, allow_cache=False)

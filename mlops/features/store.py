@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,6 @@ from mlops.config import MLOpsConfig
 from mlops.errors import ConfigError, FeatureError, MLOpsError
 from mlops.features import partitions
 from mlops.features.definitions import (
-    FEATURE_TIMESTAMP,
     ViewInfo,
     columns,
     read_service,
@@ -34,16 +34,16 @@ from mlops.features.definitions import (
 )
 from mlops.features.engineering import EVENT
 from mlops.features.locks import alone
+from mlops.features.online import materialisation, pushing, reading
+from mlops.features.online.reading import STALE, OnlineValues, Stale
 from mlops.features.registration import register, registered
 from mlops.features.repository import declared, feast_settings, fingerprint
-from mlops.features.tables import ROW, askable, assembled, conserved
+from mlops.features.tables import ROW, askable, assembled, conserved, times_of
 from mlops.storage import Manifest, Storage
 
 __all__ = ["FeatureStore", "ViewInfo"]
 
 _log = log.get(__name__)
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class FeatureStore:
@@ -194,11 +194,11 @@ class FeatureStore:
     # --- online -----------------------------------------------------------------------------------------------------
 
     def materialize(self, service: str, start: datetime, end: datetime) -> int:
-        """Bring the online store up to date with the deliveries of [start, end).
+        """Bring the online store up to date with the deliveries before `end`.
 
-        Deliveries after `end` that are stored already are taken along: the online store keeps what is written last, so
-        writing an old date anew would otherwise put an old reading in place of a newer one. The same call twice leaves
-        the same state.
+        Those of [start, end) are written whatever was done before; earlier ones only if they are not in as they are
+        now: because a call failed or was killed, they came late, or they were written anew. An older reading never
+        replaces a newer one, in whatever order dates are done. The same call twice leaves the same state.
 
         Args:
             service: name of the feature service.
@@ -206,38 +206,62 @@ class FeatureStore:
             end: end of the last one, exclusive (zoned).
 
         Returns:
-            rows handed to the online store, one per view and entity; 0 with no delivery in the interval.
+            rows handed to the online store, one per view and entity.
 
         Raises:
-            FeatureError: no such service, or Feast failed.
+            FeatureError: no such service, or the online store failed; what is in stays, the rest is due again.
+            ConfigError: the online store is none that keeps newer readings from being replaced by older ones.
         """
-        return sum(self._materialize_view(view, start, end) for view in self.views_of(service))
-
-    def _materialize_view(self, view: ViewInfo, start: datetime, end: datetime) -> int:
         first, last = _utc(start).date(), (_utc(end) - timedelta(microseconds=1)).date()
-        with self._alone(f"materialize-{view.name}"):
-            stored = partitions.stored_days(self.storage, view.name)
-            if not any(first <= day <= last for day in stored):
-                return 0
-            found = partitions.extent(self.storage, view, [day for day in stored if day >= first])
-            if found is None:
-                return 0
-            try:
-                with _quiet():
-                    self._feast.materialize(found.first, found.last, feature_views=[view.name])
-            except Exception as error:
-                raise FeatureError(f"View {view.name!r} could not be materialised: {error}") from error
-        _log.info("features materialised  %s", log.facts(view=view.name, entities=found.entities))
-        return found.entities
+        return sum(self._bring(view.name, first, last) for view in self.views_of(service))
 
-    def online(self, service: str, keys: Sequence[Any], *, as_of: datetime | None = None) -> pd.DataFrame:
+    def _bring(self, view: str, first: date, last: date) -> int:
+        with self._alone(f"materialize-{view}"):
+            try:
+                brought = materialisation.bring(
+                    self._feast, self.storage, read_view(self._feast, view), first, last, spill=self._spill
+                )
+            except MLOpsError:
+                raise
+            except Exception as error:
+                raise FeatureError(
+                    f"View {view!r} could not be brought into the online store: {type(error).__name__}: {error}.",
+                    hint="Nothing is lost: what is in stays, the rest is due again when the step is run again.",
+                ) from error
+        facts = {"deliveries": len(brought.days), "entities": brought.entities, "withdrawn": brought.withdrawn}
+        _log.info("features materialised  %s", log.facts(view=view, **facts))
+        return brought.entities
+
+    def push(self, view: ViewInfo | str, rows: pd.DataFrame, *, now: datetime | None = None) -> int:
+        """Write features that have just been made, from a stream, into the online store.
+
+        Args:
+            view: the view, or its name.
+            rows: as `engineer` or `FeatureStream.update` returns them, shape (n, 3 + features).
+            now: the present (zoned), default the clock; readings from its future are refused, because nothing could
+                replace them until then.
+
+        Returns:
+            entities whose reading was newer than the one held, or the same.
+
+        Raises:
+            FeatureError: no such view, a column is missing, a reading is there twice or from the future, or the online
+                store does not answer.
+        """
+        registered = read_view(self._feast, view if isinstance(view, str) else view.name)
+        return pushing.push(self._feast, registered, rows, now=_utc(now) if now else self._now())
+
+    def online(
+        self, service: str, keys: Sequence[Any], *, as_of: datetime | None = None, stale: Stale | None = None
+    ) -> pd.DataFrame:
         """The newest features of each entity, from the online store.
 
         Args:
             service: name of the feature service.
             keys: values of the join key, shape (n,).
-            as_of: features that are older than their view's time to live at this moment come back as NaN, as they do
-                offline. Without it they come back however old they are: look at `feature_timestamp`.
+            as_of: the moment at which a value is past its view's time to live, or not (zoned); default the clock.
+            stale: what becomes of values past it: `refuse` (NaN, as they are offline), `mark` (handed out, and marked
+                in a column `feature_stale`) or `allow` (handed out). Default: the setting `stale_features`.
 
         Returns:
             shape (n, 1 + features + 2), in the order of `keys`: the key, features (NaN: none), `feature_timestamp` and
@@ -246,29 +270,27 @@ class FeatureStore:
         Raises:
             FeatureError: no such service, or the online store does not answer.
         """
-        views = self.views_of(service)
-        rows = pd.DataFrame({views[0].entity: keys})
-        if rows.empty:
-            return assembled(rows, _nothing(views), views)
-        try:
-            answer = self._feast.get_online_features(
-                features=references(views),
-                entity_rows={views[0].entity: rows.iloc[:, 0].tolist()},
-                full_feature_names=True,
-            ).to_dict()
-        except Exception as error:
-            raise FeatureError(
-                f"The online store does not answer for {service!r}: {type(error).__name__}: {error}",
-                hint="Run the features step once, and check the online store's address.",
-            ) from error
-        found = pd.DataFrame({name: pd.Series(answer[name], dtype="float64") for name in columns(views)})
-        if as_of is not None:
-            for view in views:
-                if view.dated and view.ttl:
-                    oldest = (_utc(as_of) - view.ttl - _EPOCH) // timedelta(microseconds=1)
-                    stale = found[view.column(FEATURE_TIMESTAMP)] < oldest
-                    found.loc[stale, columns([view])] = np.nan
-        return assembled(rows, found, views)
+        mode, views = stale or self.config.stale_features, self.views_of(service)
+        found = self.online_values(service, keys, as_of=as_of, stale=mode)
+        columns: dict[str, Any] = {views[0].entity: pd.Series(keys, dtype=None if len(keys) else object)}
+        columns |= {name: found.values[:, i] for i, name in enumerate(found.features)}
+        columns |= {field: times_of(microseconds) for field, microseconds in found.clocks.items()}
+        return pd.DataFrame(columns | ({STALE: found.stale} if mode == "mark" else {}))
+
+    def online_values(
+        self, service: str, keys: Sequence[Any], *, as_of: datetime | None = None, stale: Stale | None = None
+    ) -> OnlineValues:
+        """The same as arrays, for those who ask a thousand times a second; see `online`."""
+        moment = _utc(as_of) if as_of else self._now()
+        mode = stale or self.config.stale_features
+        return reading.read(self._feast, service, self.views_of(service), keys, as_of=moment, stale=mode)
+
+    def _now(self) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=self.config.clock_offset_seconds)
+
+    @property
+    def _spill(self) -> Path:
+        return self.config.state_dir / "feast" / "spill"
 
     def _alone(self, name: str) -> contextlib.AbstractContextManager[None]:
         return alone(name, folder=self.config.state_dir / "feast", registry_url=str(self._settings.registry.path))

@@ -122,10 +122,15 @@ def assembled(rows: pd.DataFrame, found: pd.DataFrame, views: Sequence[ViewInfo]
     """
     columns: dict[str, Any] = {f: found[view.column(f)].to_numpy() for view in views for f in view.features}
     for field in CLOCK:
-        times = np.full(len(rows), np.datetime64("NaT", "us"))
-        if dated := [view.column(field) for view in views if view.dated]:
-            newest = found[dated].max(axis=1).to_numpy(dtype=np.float64)  # integers below 2**53: exact
-            there = ~np.isnan(newest)
-            times[there] = newest[there].astype(np.int64).view("datetime64[us]")
-        columns[field] = pd.DatetimeIndex(times).tz_localize("UTC")
+        dated = [view.column(field) for view in views if view.dated]
+        newest = found[dated].max(axis=1).to_numpy(dtype=np.float64) if dated else np.full(len(rows), np.nan)
+        columns[field] = times_of(newest)
     return pd.concat([rows, pd.DataFrame(columns, index=rows.index)], axis=1)
+
+
+def times_of(microseconds: Any) -> pd.DatetimeIndex:
+    """Zoned times from microseconds since 1970 as floats (integers below 2**53: exact), shape (n,); NaN becomes NaT."""
+    times = np.full(len(microseconds), np.datetime64("NaT", "us"))
+    there = ~np.isnan(microseconds)
+    times[there] = microseconds[there].astype(np.int64).view("datetime64[us]")
+    return pd.DatetimeIndex(times).tz_localize("UTC")

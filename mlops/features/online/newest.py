@@ -1,0 +1,95 @@
+"""The newest reading of each entity in some deliveries, in batches, within bounded memory.
+
+DuckDB first finds the place of each entity's newest row (times and keys only, spilling to disk if they do not fit),
+then reads the rest of these rows in one pass. So memory grows neither with the number of features nor with the readings
+per entity.
+
+One rule: newest is what the offline join calls newest: latest event, of these the latest known.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import fsspec
+import pyarrow as pa
+
+from mlops.features.partitions import uri_of
+from mlops.storage import TABLE_FILE, Storage
+
+DELIVERY = "__delivery"
+_MEMORY = "256MB"
+_ROWS_PER_BATCH = 20_000
+_FILE = 2**40  # more rows than any table has
+
+
+def newest_readings(
+    storage: Storage, view: Any, days: Sequence[date], *, spill: Path, entities: pa.Table | None = None
+) -> Iterator[pa.Table]:
+    """One row per entity, in batches.
+
+    Args:
+        storage: holds the feature tables.
+        view: the registered `feast.FeatureView`.
+        days: the deliveries that count; all must be stored.
+        spill: folder for what does not fit into memory.
+        entities: only these, by the view's entity columns; default: all.
+
+    Yields:
+        entity columns, times, features and `__delivery` (the position in `days`), shape (≤ 20,000, …).
+    """
+    source = view.batch_source
+    keys = [field.name for field in view.entity_columns]
+    event, known = source.timestamp_field, source.created_timestamp_column or source.timestamp_field
+    columns = list(dict.fromkeys([*keys, event, known, *(field.name for field in view.features)]))
+    by = ", ".join(map(_quoted, keys))
+    only = f"semi join entities using ({by})" if entities is not None else ""
+    age = f"(epoch_us({_quoted(event)})::hugeint << 63) + epoch_us({_quoted(known)})"
+    with _opened(storage, spill) as connection:
+        if entities is not None:
+            connection.register("entities", entities)
+        connection.execute(
+            f"create temp table best as select arg_max(row, age) as row from (select row, {by}, {age} as age "
+            f"from ({_rows(storage, view.name, days, dict.fromkeys([*keys, event, known]))}) {only}) group by {by}"
+        )
+        answer = connection.sql(
+            f"select * exclude (row), (row // {_FILE})::integer as {DELIVERY} "
+            f"from ({_rows(storage, view.name, days, dict.fromkeys(columns))}) semi join best using (row)"
+        )
+        for batch in answer.to_arrow_reader(_ROWS_PER_BATCH):
+            yield pa.Table.from_batches([batch])
+
+
+def _rows(storage: Storage, view: str, days: Sequence[date], columns: dict[str, None]) -> str:
+    """A query for columns of the deliveries, and the place of every row."""
+    wanted = ", ".join(map(_quoted, columns))
+    parts = []
+    for number, day in enumerate(days):
+        path = f"{uri_of(storage, view, day)}/{TABLE_FILE}".replace("'", "''")
+        place = f"({number * _FILE} + file_row_number)::bigint as row"
+        parts.append(f"select {wanted}, {place} from read_parquet('{path}', file_row_number = true)")
+    return " union all by name ".join(parts)
+
+
+@contextmanager
+def _opened(storage: Storage, spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    spill.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="newest-", dir=spill) as folder, duckdb.connect() as connection:
+        connection.execute(f"set memory_limit = '{_MEMORY}'")
+        connection.execute("set temp_directory = ?", [folder])
+        connection.execute("set preserve_insertion_order = false")
+        connection.execute("set timezone = 'UTC'")
+        if "://" in storage.root:
+            options = {"use_listings_cache": False} | storage.options
+            connection.register_filesystem(fsspec.core.url_to_fs(storage.root, **options)[0])
+        yield connection
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
