@@ -48,6 +48,8 @@ class FeatureBatch:
     rows: int = 0
     content_hash: str = ""
     online_rows: int = 0  # rows handed to the online store in this batch
+    gates: tuple[GateResult, ...] = ()  # parity of online and offline, freshness of each view
+    checks_uri: str = ""  # the same as JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class TrainingSet:
     reason: str = "schedule"  # why this training was started
     started_by: str = ""  # who started it: a user of Airflow or of the shell, or "airflow" for a schedule or an event
     dropped_rows: int = 0  # rows left out because they arrived out of order
+    gates: tuple[GateResult, ...] = ()  # conservation and leakage of the join
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +210,7 @@ class PredictionBatch:
     alarms: int  # alarms as onsets per entity
     threshold: float | None
     content_hash: str = ""
+    gates: tuple[GateResult, ...] = ()  # conservation and leakage of the join
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +241,7 @@ class DriftReport:
     report_uri: str = ""
     retrain: bool = False  # True when this finding asks for a training
     metrics: dict[str, float] = field(default_factory=dict)  # realised performance where labels are mature
+    gates: tuple[GateResult, ...] = ()  # what was served against what the offline store says
 
     @property
     def drifted(self) -> tuple[str, ...]:

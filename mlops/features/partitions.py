@@ -5,8 +5,6 @@ One rule: what can be known from a table's footer is not read from its rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
@@ -19,14 +17,7 @@ from mlops.features.engineering import EVENT
 from mlops.features.tables import sealed
 from mlops.storage import Manifest, Storage
 
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """What some tables hold."""
-
-    entities: int
-    first: datetime
-    last: datetime
+_DAYS_LOOKED_AT = 7  # for the newest reading: later deliveries bring later readings
 
 
 def uri_of(storage: Storage, view: str, day: date | None = None) -> str:
@@ -55,6 +46,7 @@ def write(storage: Storage, view: Any, day: date, frame: pd.DataFrame) -> tuple[
         "date": day.isoformat(),
         "entities": str(pc.count_distinct(table.column(0)).as_py()),
         "recipe": recipe.fingerprint if recipe else "",
+        "newest": pc.max(table[EVENT]).as_py().isoformat() if table.num_rows else "",
     }
     uri = uri_of(storage, view.name, day)
     return uri, storage.write_table(uri, table, facts)
@@ -86,13 +78,24 @@ def check(storage: Storage, view: ViewInfo, times: pd.Series[pd.Timestamp]) -> N
         )
 
 
-def extent(storage: Storage, view: ViewInfo, days: Sequence[date]) -> Extent | None:
-    """Entities and span of event times of some dates; None if they hold no row."""
-    entities: set[Any] = set()
-    times: list[datetime] = []
-    for day in days:
-        table = storage.read_table(uri_of(storage, view.name, day), [view.entity, EVENT])
-        if table.num_rows:
-            entities.update(pc.unique(table[view.entity]).to_pylist())
-            times += pc.min_max(table[EVENT]).as_py().values()
-    return Extent(len(entities), min(times), max(times)) if times else None
+def newest_reading(storage: Storage, view: str) -> datetime | None:
+    """When the newest reading among the latest deliveries of a view happened; None if there is none."""
+    found = []
+    for day in stored_days(storage, view)[-_DAYS_LOOKED_AT:]:
+        uri = uri_of(storage, view, day)
+        manifest = storage.manifest(uri)
+        said = manifest.facts.get("newest") if manifest else None
+        if said is None:  # written before deliveries said so
+            times = storage.read_table(uri, [EVENT])[EVENT]
+            said = pc.max(times).as_py().isoformat() if len(times) else ""
+        if said:
+            found.append(datetime.fromisoformat(said))
+    return max(found, default=None)
+
+
+def entities(storage: Storage, view: ViewInfo, day: date) -> list[Any]:
+    """The entities of one delivery, each once, sorted; none if there was none."""
+    uri = uri_of(storage, view.name, day)
+    if storage.manifest(uri) is None:
+        return []
+    return sorted(pc.unique(storage.read_table(uri, [view.entity])[view.entity]).to_pylist())

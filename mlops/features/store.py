@@ -285,6 +285,18 @@ class FeatureStore:
         mode = stale or self.config.stale_features
         return reading.read(self._feast, service, self.views_of(service), keys, as_of=moment, stale=mode)
 
+    def newest_day(self, view: ViewInfo) -> date | None:
+        """The newest delivery of a view that is stored."""
+        return max(partitions.stored_days(self.storage, view.name), default=None)
+
+    def newest_reading(self, view: ViewInfo) -> datetime | None:
+        """When the newest reading of a view happened, by its latest deliveries."""
+        return partitions.newest_reading(self.storage, view.name)
+
+    def entities(self, view: ViewInfo, day: date) -> list[Any]:
+        """The entities of one delivery of a view, each once, sorted."""
+        return partitions.entities(self.storage, view, day)
+
     def _now(self) -> datetime:
         return datetime.now(UTC) + timedelta(seconds=self.config.clock_offset_seconds)
 

@@ -1,7 +1,8 @@
 """Features: the validated delivery of a date becomes feature rows, offline and online.
 
 Reads: the validated partitions of the date and of the look-back before it. Writes: one partition per feature view, and
-the newest values in the online store. Running a date again replaces that date.
+the newest values in the online store. Running a date again replaces that date. Then the online store is held against
+the offline one, and each view against its time to live; what is found wrong is an incident.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from datetime import date, timedelta
 from mlops.data import partitions
 from mlops.features.engineering import engineer
 from mlops.features.store import ViewInfo
-from mlops.pipelines import features_spark
+from mlops.pipelines import feature_checks, features_spark
 from mlops.pipelines.night import as_of, report
 from mlops.records import FeatureBatch, StepReport
 from mlops.services import Services
@@ -39,6 +40,7 @@ def run(services: Services, spec: ModelSpec, day: date) -> StepReport:
     written = [_write(services, spec, view, day) for view in built]
     online_rows = store.materialize(service, as_of(day - timedelta(days=1)), as_of(day))
     rows = sum(manifest.rows for _, manifest in written)
+    gates, checks_uri = feature_checks.of_online_store(services, spec, day)
     batch = FeatureBatch(
         service=service,
         date=day,
@@ -47,8 +49,11 @@ def run(services: Services, spec: ModelSpec, day: date) -> StepReport:
         rows=rows,
         content_hash=hashlib.sha256("".join(m.content_hash for _, m in written).encode()).hexdigest(),
         online_rows=online_rows,
+        gates=gates,
+        checks_uri=checks_uri,
     )
-    reason = f"{rows:,} feature rows in {len(built)} view(s); {online_rows:,} went to the online store."
+    failed = "".join(f" {gate.name}: {gate.reason}" for gate in gates if gate.verdict == "fail")
+    reason = f"{rows:,} feature rows in {len(built)} view(s); {online_rows:,} went to the online store.{failed}"
     return report("features", spec, day, "done", reason, batch)
 
 

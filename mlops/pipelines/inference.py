@@ -7,6 +7,7 @@ replaces that date.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import pandas as pd
@@ -15,6 +16,7 @@ import pyarrow as pa
 from mlops.data import partitions
 from mlops.models import thresholds
 from mlops.models.scoring import Scorer
+from mlops.pipelines import feature_checks
 from mlops.pipelines.night import entity_rows, instants, report
 from mlops.records import ModelVersion, PredictionBatch, StepReport
 from mlops.services import Services
@@ -38,12 +40,14 @@ def run(services: Services, spec: ModelSpec, day: date) -> StepReport:
         return report("inference", spec, day, "nothing_to_do", "There is no champion yet.")
     scorer = services.registry.load(champion)
     rows = partitions.read_rows(services.storage, spec.dataset, day, day)
-    joined = services.features.historical(spec.features.service, entity_rows(rows, spec))
+    asked = entity_rows(rows, spec)
+    joined = services.features.historical(spec.features.service, asked)
+    gates = feature_checks.of_join(services, spec, day, "inference", asked, joined)
     table = _predictions(joined, scorer, champion, spec)
     uri = predictions_uri(services, spec, day)
     facts = {"model": spec.name, "version": str(champion.version), "digest": champion.digest, "date": day.isoformat()}
     manifest = services.storage.write_table(uri, pa.Table.from_pandas(table, preserve_index=False), facts)
-    batch = _batch(table, scorer, champion, spec, day, uri, manifest.content_hash)
+    batch = replace(_batch(table, scorer, champion, spec, day, uri, manifest.content_hash), gates=gates)
     return report("inference", spec, day, "done", _words(batch, spec), batch)
 
 

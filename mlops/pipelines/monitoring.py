@@ -16,7 +16,7 @@ import pandas as pd
 from mlops.data import labels
 from mlops.models.scoring import Scorer
 from mlops.monitoring.drift import detect, evidently_report
-from mlops.pipelines import labelled
+from mlops.pipelines import feature_checks, labelled
 from mlops.pipelines import training_set as sets
 from mlops.pipelines.evaluation import measure_scores, sampled
 from mlops.pipelines.inference import predictions_uri
@@ -45,7 +45,8 @@ def run(services: Services, spec: ModelSpec, day: date) -> StepReport:
     reference = _reference(services, spec, version, scorer)
     current = _current(services, spec, day)
     found = _compare(services, spec, day, version, reference, current)
-    found = dataclasses.replace(found, metrics=_realised(services, spec, day, scorer))
+    gates = feature_checks.of_predictions(services, spec, day, current)
+    found = dataclasses.replace(found, metrics=_realised(services, spec, day, scorer), gates=gates)
     services.storage.write_json(report_uri(services, spec, day, "drift.json"), to_dict(found))
     if found.verdict == "drift":
         found = _alarm(services, spec, day, found)

@@ -21,7 +21,7 @@ from mlops.data import labels, partitions
 from mlops.errors import NoDataError, TrainingError
 from mlops.experiments import injection, splits
 from mlops.features.engineering import engineer
-from mlops.pipelines import labelled
+from mlops.pipelines import feature_checks, labelled
 from mlops.pipelines.night import as_of, entity_rows, judged_until, late_rows, run_key
 from mlops.records import TrainingSet, from_dict, to_dict
 from mlops.services import Services
@@ -90,14 +90,16 @@ def make(services: Services, spec: ModelSpec, day: date, reason: str, started_by
     raw = _raw_rows(services, spec, window)
     late = late_rows(raw, spec)
     services.features.apply()
-    joined = services.features.historical(spec.features.service, entity_rows(raw[~late], spec))
+    asked = entity_rows(raw[~late], spec)
+    joined = services.features.historical(spec.features.service, asked)
+    gates = feature_checks.of_join(services, spec, day, "training", asked, joined)
     table = _labelled(services, spec, joined, window)
     table["part"] = _parts(table["observed_at"], window)
     features = services.features.features_of(spec.features.service)
     _check(table, features, spec, window)
     injected = _injected(services, spec, raw[~late], table)
     record = _record(spec, window, features, table, dropped=int(late.sum()))
-    record = replace(record, started_by=started_by)
+    record = replace(record, started_by=started_by, gates=gates)
     return _keep(services, spec, record, table, injected)
 
 

@@ -163,6 +163,13 @@ def test_the_guard_holds_for_writes_through_feast_itself(store: FeatureStore) ->
     ] == [5.0, 4.0]
 
 
+def test_asking_for_nobody_gives_nobody(store: FeatureStore) -> None:
+    """An empty question has an empty answer with all columns."""
+    found = store.online(SERVICE, [], stale="mark")
+    assert list(found) == ["pump_id", "level", "flow", "feature_timestamp", "feature_known_at", "feature_stale"]
+    assert found.empty
+
+
 def test_views_of_one_entity_do_not_touch_one_another(store: FeatureStore) -> None:
     """Each view has its own newest reading."""
     store.push("levels", readings(("p1", at(5), at(5), 5.0)))

@@ -43,7 +43,7 @@ def read(
         feast: an open `feast.FeatureStore`.
         service: name of the feature service.
         views: its views.
-        keys: values of the join key, shape (n,), n ≥ 1.
+        keys: values of the join key, shape (n,).
         as_of: the moment at which values are past their time to live, or not.
         stale: `refuse`: such values are withheld, as they are offline; `mark`: handed out, and marked; `allow`: handed
             out, not looked at.
@@ -51,6 +51,9 @@ def read(
     Raises:
         FeatureError: the online store does not answer.
     """
+    features = tuple(feature for view in views for feature in view.features)
+    if not len(keys):
+        return OnlineValues(features, np.empty((0, len(features))), {f: np.empty(0) for f in CLOCK}, np.empty(0, bool))
     undated = any(not view.dated for view in views)
     try:
         answer = feast.get_online_features(
@@ -61,7 +64,6 @@ def read(
             f"The online store does not answer for {service!r}: {type(error).__name__}: {error}",
             hint="Run the features step once, and check the online store's address.",
         ) from error
-    features = tuple(feature for view in views for feature in view.features)
     values = np.array([answer[view.column(f)] for view in views for f in view.features], dtype=np.float64).T
     past = np.zeros(len(keys), dtype=bool)
     clocks = {field: np.full(len(keys), np.nan) for field in CLOCK}
