@@ -153,7 +153,7 @@ class Services:
     def _guard(self, name: str) -> AbstractContextManager[object]:
         """A lease around what must not be created twice. A second process waits longer than a dead one can hold it."""
         holder, supersedes = str(self.attempt), self.attempt.supersedes
-        return self.leases.hold(name, holder, 30, now=utc_now(), wait_seconds=40, supersedes=supersedes)
+        return self.leases.hold(name, holder, 30, wait_seconds=40, supersedes=supersedes)
 
     def _keeper(self, name: str) -> AbstractContextManager[Heartbeat]:
         """A lease for as long as a task is at work, taken over at once from an earlier try or a dead process."""
@@ -164,7 +164,6 @@ class Services:
             name,
             str(self.attempt),
             RUN_LEASE_SECONDS,
-            clock=utc_now,
             wait_seconds=RUN_WAIT_SECONDS,
             supersedes=self.attempt.supersedes,
         )

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
-from datetime import datetime
+from collections.abc import Iterator
 
 from mlops import log
 from mlops.errors import LeaseError, LedgerError
@@ -21,11 +20,10 @@ _log = log.get(__name__)
 class Heartbeat:
     """A held lease and the thread that renews it."""
 
-    def __init__(self, leases: Leases, lease: Lease, ttl_seconds: float, clock: Callable[[], datetime]) -> None:
+    def __init__(self, leases: Leases, lease: Lease, ttl_seconds: float) -> None:
         self._leases = leases
         self._lease = lease
         self._ttl_seconds = ttl_seconds
-        self._clock = clock
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"lease {lease.name}", daemon=True)
         self._thread.start()
@@ -39,7 +37,7 @@ class Heartbeat:
             LeaseError: somebody has.
             LedgerError: the database cannot tell.
         """
-        self._lease = self._leases.renew(self._lease, self._ttl_seconds, now=self._clock())
+        self._lease = self._leases.renew(self._lease, self._ttl_seconds)
 
     def end(self) -> None:
         """Stop the thread and give the lease back. If the database is away, the lease runs out by itself."""
@@ -53,7 +51,7 @@ class Heartbeat:
     def _beat(self) -> None:
         while not self._over.wait(self._ttl_seconds / BEATS_PER_LIFE):
             try:
-                self._leases.renew(self._lease, self._ttl_seconds, now=self._clock())
+                self._leases.renew(self._lease, self._ttl_seconds)
             except LeaseError as error:
                 _log.warning("The work goes on until its next check, which will end it: %s", error)
                 return
@@ -68,13 +66,12 @@ def keep(
     holder: str,
     ttl_seconds: float,
     *,
-    clock: Callable[[], datetime],
     wait_seconds: float = 0.0,
     supersedes: Supersedes | None = None,
 ) -> Iterator[Heartbeat]:
     """Hold a lease for as long as a `with` block takes; arguments and errors as for `Leases.hold`."""
-    lease = leases.acquire(name, holder, ttl_seconds, now=clock(), wait_seconds=wait_seconds, supersedes=supersedes)
-    heartbeat = Heartbeat(leases, lease, ttl_seconds, clock)
+    lease = leases.acquire(name, holder, ttl_seconds, wait_seconds=wait_seconds, supersedes=supersedes)
+    heartbeat = Heartbeat(leases, lease, ttl_seconds)
     try:
         yield heartbeat
     finally:

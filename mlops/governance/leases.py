@@ -4,6 +4,9 @@ A lease has a name, a holder, an end and a token that grows by one at each acqui
 UPDATE, so of any number of takers exactly one succeeds. A holder that was killed loses it when it runs out, or at once
 to a taker that supersedes it; one that was only slow finds out by `check`, because the token has moved on.
 
+What time it is says the database (SQLite's is that of the one machine the file is for): a host whose clock is wrong
+neither takes what is held nor keeps what has run out.
+
 One rule: call `check` right before the step that cannot be undone.
 
 References:
@@ -39,6 +42,10 @@ _LEASES = sa.Table(
     sa.Column("token", sa.BigInteger, nullable=False),
     sa.Column("expires_us", sa.BigInteger, nullable=False),  # microseconds since 1970, UTC
 )
+_NOW = {  # microseconds since 1970; `now()` of PostgreSQL would be the start of the transaction
+    "postgresql": "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)",
+    "sqlite": "SELECT CAST((julianday('now') - 2440587.5) * 86400000000 AS integer)",
+}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _log = log.get(__name__)
 
@@ -59,11 +66,15 @@ class Leases:
     Args:
         url: SQLAlchemy URL of a SQLite file or a PostgreSQL database.
         sleep: how to wait between two tries [s].
+        clock: instead of the database's, for tests.
     """
 
-    def __init__(self, url: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, url: str, *, sleep: Callable[[float], None] = time.sleep, clock: Callable[[], datetime] | None = None
+    ) -> None:
         self._database = Database(url, (_LEASES,), {}, durable=False)  # who held one is gone after a power cut, too
         self._sleep = sleep
+        self._clock = clock
 
     @contextlib.contextmanager
     def hold(
@@ -72,7 +83,6 @@ class Leases:
         holder: str,
         ttl_seconds: float,
         *,
-        now: datetime,
         wait_seconds: float = 0.0,
         supersedes: Supersedes | None = None,
     ) -> Iterator[Lease]:
@@ -82,7 +92,6 @@ class Leases:
             name: what must not be done twice at once.
             holder: who asks, as others will read it. The same holder twice is two takers: only one gets it.
             ttl_seconds: how long it is good for, > 0 [s].
-            now: the time, with a time zone.
             wait_seconds: how long to wait for somebody else [s].
             supersedes: whether the present holder, in these words, may be taken over from without waiting.
 
@@ -90,52 +99,53 @@ class Leases:
             LeaseError: somebody else holds it, and still did after the wait.
             LedgerError: the database refused.
         """
-        lease = self.acquire(name, holder, ttl_seconds, now=now, wait_seconds=wait_seconds, supersedes=supersedes)
+        lease = self.acquire(name, holder, ttl_seconds, wait_seconds=wait_seconds, supersedes=supersedes)
         try:
             yield lease
         finally:
             self.release(lease)
 
-    def renew(self, lease: Lease, ttl_seconds: float, *, now: datetime) -> Lease:
+    def renew(self, lease: Lease, ttl_seconds: float) -> Lease:
         """Prolong a lease; one that ran out, too, as long as nobody else has taken it.
 
         Raises:
             LeaseError: it was given back, or somebody else took it over.
             LedgerError: the database refused; the lease is as good as it was.
         """
-        expires_at = now + timedelta(seconds=ttl_seconds)
         with self._database.writing() as connection:
+            expires_us = self._now(connection) + _span(ttl_seconds)
             renewed = connection.execute(
                 sa.update(_LEASES)
                 .where(_LEASES.c.name == lease.name, _LEASES.c.token == lease.token, _LEASES.c.holder != "")
-                .values(expires_us=_microseconds(expires_at))
+                .values(expires_us=expires_us)
             ).rowcount
         if not renewed:
             raise self._lost(lease)
-        return replace(lease, expires_at=expires_at)
+        return replace(lease, expires_at=_moment(expires_us))
 
-    def living(self, prefix: str, *, now: datetime) -> dict[str, str]:
+    def living(self, prefix: str) -> dict[str, str]:
         """The leases that are held now and whose names begin with `prefix`: holder by name."""
         with self._database.reading() as connection:
             rows = connection.execute(
                 sa.select(_LEASES.c.name, _LEASES.c.holder).where(
                     _LEASES.c.name.startswith(prefix, autoescape=True),
                     _LEASES.c.holder != "",
-                    _LEASES.c.expires_us > _microseconds(now),
+                    _LEASES.c.expires_us > self._now(connection),
                 )
             ).all()
         return {row.name: row.holder for row in rows}
 
-    def check(self, lease: Lease, *, now: datetime) -> None:
+    def check(self, lease: Lease) -> None:
         """Make sure that a lease still is what it was.
 
         Raises:
             LeaseError: it ran out, was given back, or somebody else took it over.
         """
-        row = self._row(lease.name)
+        with self._database.reading() as connection:
+            row, now = self._row(connection, lease.name), self._now(connection)
         if row is None or row.token != lease.token or not row.holder:
             raise self._lost(lease, row)
-        if row.expires_us <= _microseconds(now):
+        if row.expires_us <= now:
             raise LeaseError(
                 f"The lease {lease.name!r} of {lease.holder} ran out at {lease.expires_at.isoformat()}.",
                 hint="Nothing more was done. Run the step again, or take a longer lease.",
@@ -165,7 +175,6 @@ class Leases:
         holder: str,
         ttl_seconds: float,
         *,
-        now: datetime,
         wait_seconds: float = 0.0,
         supersedes: Supersedes | None = None,
     ) -> Lease:
@@ -176,8 +185,7 @@ class Leases:
             )
         waited = 0.0
         while True:
-            moment = now + timedelta(seconds=waited)
-            lease = self._try(name, holder, moment, moment + timedelta(seconds=ttl_seconds), supersedes)
+            lease = self._try(name, holder, ttl_seconds, supersedes)
             if lease is not None:
                 return lease
             if waited >= wait_seconds:
@@ -186,13 +194,16 @@ class Leases:
             self._sleep(pause)
             waited += pause
 
-    def _try(
-        self, name: str, holder: str, now: datetime, expires_at: datetime, supersedes: Supersedes | None
-    ) -> Lease | None:
-        free = sa.or_(_LEASES.c.holder == "", _LEASES.c.expires_us <= _microseconds(now))
-        if supersedes is not None and (row := self._row(name)) is not None and row.holder and supersedes(row.holder):
-            free = sa.or_(free, _LEASES.c.token == row.token)
+    def _try(self, name: str, holder: str, ttl_seconds: float, supersedes: Supersedes | None) -> Lease | None:
+        replaced = -1
+        if supersedes is not None:
+            with self._database.reading() as connection:
+                row = self._row(connection, name)
+            if row is not None and row.holder and supersedes(row.holder):
+                replaced = row.token
         with self._database.writing() as connection:
+            now = self._now(connection)
+            free = sa.or_(_LEASES.c.holder == "", _LEASES.c.expires_us <= now, _LEASES.c.token == replaced)
             insert: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
             connection.execute(
                 insert(_LEASES).values(name=name, holder="", token=0, expires_us=0).on_conflict_do_nothing()
@@ -200,19 +211,26 @@ class Leases:
             taken = connection.execute(
                 sa.update(_LEASES)
                 .where(_LEASES.c.name == name, free)
-                .values(holder=holder, token=_LEASES.c.token + 1, expires_us=_microseconds(expires_at))
+                .values(holder=holder, token=_LEASES.c.token + 1, expires_us=now + _span(ttl_seconds))
             ).rowcount
             if not taken:
                 return None
             token = connection.execute(sa.select(_LEASES.c.token).where(_LEASES.c.name == name)).scalar_one()
-        return Lease(name, holder, int(token), expires_at)
+        return Lease(name, holder, int(token), _moment(now + _span(ttl_seconds)))
 
-    def _row(self, name: str) -> Any:
-        with self._database.reading() as connection:
-            return connection.execute(sa.select(_LEASES).where(_LEASES.c.name == name)).one_or_none()
+    def _row(self, connection: sa.Connection, name: str) -> Any:
+        return connection.execute(sa.select(_LEASES).where(_LEASES.c.name == name)).one_or_none()
+
+    def _now(self, connection: sa.Connection) -> int:
+        """The time [µs since 1970, UTC]."""
+        if self._clock is not None:
+            return _microseconds(self._clock())
+        return int(connection.execute(sa.text(_NOW[connection.dialect.name])).scalar_one())
 
     def _lost(self, lease: Lease, row: Any = None) -> LeaseError:
-        row = row or self._row(lease.name)
+        if row is None:
+            with self._database.reading() as connection:
+                row = self._row(connection, lease.name)
         taker = f"{row.holder} (token {row.token})" if row is not None and row.holder else "nobody"
         return LeaseError(
             f"{lease.holder} no longer holds {lease.name!r} (token {lease.token}): {taker} does.",
@@ -222,7 +240,7 @@ class Leases:
     def _refusal(self, name: str, holder: str, waited: float) -> LeaseError:
         with self._database.reading() as connection:
             row = connection.execute(sa.select(_LEASES).where(_LEASES.c.name == name)).one()
-        until = (_EPOCH + timedelta(microseconds=row.expires_us)).isoformat(timespec="seconds")
+        until = _moment(row.expires_us).isoformat(timespec="seconds")
         after = f" after {waited:g} s of waiting" if waited else ""
         who = f"{row.holder} holds it until {until}" if row.holder else "somebody held it until just now"
         return LeaseError(
@@ -235,3 +253,11 @@ def _microseconds(at: datetime) -> int:
     if at.tzinfo is None:
         raise LeaseError(f"{at.isoformat()} has no time zone.", hint="Pass a time such as datetime.now(UTC).")
     return (at - _EPOCH) // timedelta(microseconds=1)
+
+
+def _span(seconds: float) -> int:
+    return round(1e6 * seconds)
+
+
+def _moment(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)

@@ -1,7 +1,9 @@
 """Is the challenger better, or was it lucky? A paired comparison of two score vectors on the same rows.
 
 Rows of one entity that lie close in time are not independent: one fault makes an hour of positives. So not rows but
-blocks (an entity × a stretch of time) are the units of chance. Two ways to a bound:
+blocks (an entity × a stretch of time) are the units of chance. What ties rows together does not end where a block does:
+if neighbouring blocks of an entity go together, twice their covariance is added to the variance; it is never taken
+away. Two ways to a bound:
 
 - *linear*: influence values of the two models are subtracted row by row, added up by block, and give the standard
   error; Student's distribution has as many degrees of freedom as blocks tell (fewer where a few carry most). For ROC
@@ -15,6 +17,7 @@ References:
     DeLong, E., DeLong, D. and Clarke-Pearson, D. (1988), Biometrics 44.
     Obuchowski, N. (1997), Nonparametric analysis of clustered ROC curve data, Biometrics 53.
     Diebold, F. and Mariano, R. (1995), Comparing predictive accuracy, Journal of Business & Economic Statistics 13.
+    Politis, D. and Romano, J. (1995), Bias-corrected nonparametric spectral estimation, J. Time Series Analysis 16.
     Cameron, A., Gelbach, J. and Miller, D. (2008), Bootstrap-based improvements for inference with clustered errors.
 """
 
@@ -73,21 +76,21 @@ def time_blocks(entities: Any, times: Any, hours: float) -> npt.NDArray[np.intp]
         hours: length of a block, > 0 [h].
 
     Returns:
-        Shape (n_rows,), numbered from 0 without gaps.
+        Shape (n_rows,), ≥ 0. Numbers that follow one another are neighbours: the same entity, one stretch later.
 
-    >>> time_blocks(["a", "a", "b"], pd.to_datetime(["2026-01-01 00:10", "2026-01-01 05:50", "2026-01-01 00:10"]), 6)
-    array([0, 0, 1])
+    >>> time_blocks(["a", "a", "b"], pd.to_datetime(["2026-01-01 00:10", "2026-01-01 06:50", "2026-01-01 00:10"]), 6)
+    array([0, 1, 3])
     """
-    keys = pd.MultiIndex.from_arrays([pd.factorize(np.asarray(entities))[0], stretches(times, hours)])
-    codes: npt.NDArray[np.intp] = keys.factorize()[0]
-    return codes
+    when = stretches(times, hours)
+    who: npt.NDArray[np.intp] = pd.factorize(np.asarray(entities))[0]
+    return who * (int(when.max(initial=0)) + 2) + when
 
 
 def stretches(times: Any, hours: float) -> npt.NDArray[np.intp]:
     """The stretch of `hours` on the clock that each row lies in, whatever its entity; numbered as `time_blocks`."""
     stamps = pd.DatetimeIndex(pd.to_datetime(times, utc=True)).as_unit("us").asi8
-    codes: npt.NDArray[np.intp] = pd.factorize(stamps // int(hours * 3_600_000_000))[0]
-    return codes
+    number = stamps // int(hours * 3_600_000_000)
+    return np.asarray(number - number.min() if len(number) else number, dtype=np.intp)
 
 
 def paired_difference(
@@ -113,8 +116,8 @@ def paired_difference(
         a: shape of `y`, scores. For a metric of `RANKING`, NaN ranks below everything: a row without a score raises no
             alarm. For others, a row without a score of both is left out.
         b: likewise.
-        blocks: shape (n_rows,), the block of each row (`time_blocks`); or shape (n_rows, n_ways) where rows can depend
-            in more than one way: the lowest of the bounds counts.
+        blocks: shape (n_rows,), the block of each row (`time_blocks`); blocks whose numbers follow one another may go
+            together. Or shape (n_rows, n_ways) where rows can depend in more than one way: the lowest bound counts.
         higher_is_better: which way the metric points.
         alpha: error rate of each bound, in (0, .5).
         resamples: number of bootstrap resamples.
@@ -125,7 +128,7 @@ def paired_difference(
         None if it cannot be told: the metric is not defined on these rows or on a tenth of the resamples, or there are
         not two blocks (with a positive, if y is 0/1).
     """
-    truth, first, second, ways = _usable(metric, y, a, b, blocks)
+    truth, first, second, ways, neighbours = _usable(metric, y, a, b, blocks)
     value_a, value_b = _mean_over_columns(metric, truth, first), _mean_over_columns(metric, truth, second)
     if value_a is None or value_b is None:
         return None
@@ -133,20 +136,21 @@ def paired_difference(
     sign = 1.0 if higher_is_better else -1.0
     binary = truth.shape[1] == 1 and bool(np.isin(truth, (0.0, 1.0)).all()) and 0 < truth.sum() < len(truth)
     estimate = sign * (value_a - value_b)
-    pull = sign * _pull(metric, truth, first, second) if linear else np.empty(0)
+    pull = sign * _pull(metric, truth, first, second)
     bounds = []
-    for codes in ways.T:
+    for codes, follows in zip(ways.T, neighbours, strict=True):
         groups = bootstrap.strata(truth[:, 0], codes, binary=binary)
         if len(groups[0]) < 2:
             return None
         if linear:
-            bounds.append((*_linear(estimate, pull, codes, len(groups[0]), alpha), len(groups[0])))
+            bounds.append((*_linear(estimate, pull, codes, follows, len(groups[0]), alpha), len(groups[0])))
             continue
         drawn = _resampled(metric, truth, first, second, codes, groups, resamples, rng)
         valid = sign * drawn[np.isfinite(drawn)]
         if len(valid) < _FEWEST_VALID * resamples:
             return None
-        bounds.append((*_percentile_or_student(estimate, valid, len(groups[0]), alpha), len(groups[0])))
+        wider = estimate + (valid - estimate) * _widening(_sums(pull, codes), follows)
+        bounds.append((*_percentile_or_student(estimate, wider, len(groups[0]), alpha), len(groups[0])))
     low, high, error, freedom, informative = min(bounds)
     return Interval(
         estimate=estimate,
@@ -164,8 +168,25 @@ def paired_difference(
     )
 
 
+def _sums(pull: Floats, codes: npt.NDArray[np.intp]) -> Floats:
+    """What each block pulls, shape (n_blocks,)."""
+    return np.asarray(np.bincount(codes, weights=pull) / len(pull))
+
+
+def _widening(sums: Floats, follows: npt.NDArray[np.bool_]) -> float:
+    """How much larger the standard error is where neighbouring blocks go together, ≥ 1."""
+    squares = float((sums**2).sum())
+    together = 2 * float((sums[:-1] * sums[1:])[follows].sum())
+    return float(np.sqrt(1 + max(0.0, together) / squares)) if squares > 0 else 1.0
+
+
 def _linear(
-    estimate: float, pull: Floats, codes: npt.NDArray[np.intp], informative: int, alpha: float
+    estimate: float,
+    pull: Floats,
+    codes: npt.NDArray[np.intp],
+    follows: npt.NDArray[np.bool_],
+    informative: int,
+    alpha: float,
 ) -> tuple[float, float, float, float]:
     """Lower and upper bound, standard error and its degrees of freedom.
 
@@ -173,12 +194,12 @@ def _linear(
     """
     from scipy.stats import t
 
-    sums = np.bincount(codes, weights=pull) / len(pull)
+    sums = _sums(pull, codes)
     squares = float((sums**2).sum())
     if squares == 0:
         return estimate, estimate, 0.0, 1.0
-    groups = len(np.unique(codes))
-    error = float(np.sqrt(squares * groups / (groups - 1)))
+    groups = len(sums)
+    error = float(np.sqrt(squares * groups / (groups - 1))) * _widening(sums, follows)
     in_effect = _GAUSSIAN_KURTOSIS * squares**2 / float((sums**4).sum())
     freedom = max(1.0, min(informative - 1.0, in_effect))
     reach = float(t.ppf(1 - alpha, freedom)) * error
@@ -198,15 +219,16 @@ def _percentile_or_student(
 
 def _usable(
     metric: Metric, y: npt.ArrayLike, a: npt.ArrayLike, b: npt.ArrayLike, blocks: npt.ArrayLike
-) -> tuple[Floats, Floats, Floats, npt.NDArray[np.intp]]:
-    """Rows that count, all as two-dimensional arrays; blocks numbered without gaps."""
+) -> tuple[Floats, Floats, Floats, npt.NDArray[np.intp], list[npt.NDArray[np.bool_]]]:
+    """Rows that count, in two dimensions; blocks without gaps; of each but the last, is the next its neighbour."""
     truth, first, second = (_columns(np.asarray(values, dtype=np.float64)) for values in (y, a, b))
     keep = np.isfinite(truth).all(axis=1)
     if metric not in RANKING:
         keep &= np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)
     ways = _columns(np.asarray(blocks))[keep]
-    codes = [np.unique(way, return_inverse=True)[1] for way in ways.T]
-    return truth[keep], first[keep], second[keep], np.column_stack(codes).astype(np.intp)
+    numbered = [np.unique(way, return_inverse=True) for way in ways.T]
+    codes = np.column_stack([inverse for _, inverse in numbered]).astype(np.intp)
+    return truth[keep], first[keep], second[keep], codes, [np.diff(numbers) == 1 for numbers, _ in numbered]
 
 
 def _columns(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -220,7 +242,9 @@ def _mean_over_columns(metric: Metric, truth: Floats, score: Floats) -> float | 
 
 
 def _pull(metric: Metric, truth: Floats, first: Floats, second: Floats) -> Floats:
-    """Influence of each row on the difference, shape (n_rows,)."""
+    """Influence of each row on the difference, shape (n_rows,); 0 of a metric of which it is not known."""
+    if metric not in INFLUENCE:
+        return np.zeros(len(truth))
     influence = INFLUENCE[metric]
     each = [influence(truth[:, j], first[:, j]) - influence(truth[:, j], second[:, j]) for j in range(truth.shape[1])]
     return np.asarray(np.mean(each, axis=0))

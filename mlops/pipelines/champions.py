@@ -76,7 +76,6 @@ def exclusive(services: Services, model: str, work: str) -> Iterator[Lease]:
         f"promotion/{model}",
         str(attempt),
         LEASE_SECONDS,
-        now=services.clock(),
         wait_seconds=WAIT_SECONDS,
         supersedes=attempt.supersedes,
     ) as lease:
@@ -101,7 +100,7 @@ def change(services: Services, lease: Lease, record: PromotionRecord, key: str) 
         RegistryError: the alias did not move.
     """
     intent = _intent(services, lease, record, key)
-    services.leases.check(lease, now=services.clock())
+    services.leases.check(lease)
     return finish(services, intent)
 
 

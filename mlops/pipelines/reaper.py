@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mlops import log
 from mlops.errors import LeaseError
-from mlops.services import Services, utc_now
+from mlops.services import Services
 
 _LEASE_SECONDS = 30.0
 _log = log.get(__name__)
@@ -49,7 +49,7 @@ def reap(services: Services) -> Reaped:
 
     client = services.tracker.client
     running = lifecycle.open_runs(client)
-    living = services.leases.living("run/", now=utc_now())
+    living = services.leases.living("run/")
     killed, alive = [], []
     for run in (run for run in running if not run.is_parent):
         holder = living.get(f"run/{run.run_key}", "")
@@ -62,7 +62,6 @@ def reap(services: Services) -> Reaped:
                 f"run/{run.run_key}",
                 str(services.attempt),
                 _LEASE_SECONDS,
-                now=utc_now(),
                 supersedes=services.attempt.supersedes,
             ):
                 if lifecycle.kill(client, run.run_id, why):

@@ -135,7 +135,7 @@ def _batch(services: Services, spec: ModelSpec) -> bool:
         named = hashlib.sha256(str(body).encode()).hexdigest()[:16]
         _say(services, "retention", spec.name, body, key=f"{spec.name}/retention/{services.clock().date()}/{named}")
         for item in gone:
-            services.leases.renew(lease, LEASE_SECONDS, now=services.clock())
+            services.leases.renew(lease, LEASE_SECONDS)
             _delete(services, spec, item)
             _log.info("deleted  %s", log.facts(kind=item.kind, name=item.name))
     return True

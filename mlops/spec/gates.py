@@ -44,8 +44,8 @@ class GatesSpec(Frozen):
     )
     method: Literal["auto", "linear", "bootstrap"] = Field(
         "auto",
-        description="How the bound is made: linear (for ROC AUC: DeLong's), bootstrap, or auto: linear for ROC AUC and "
-        "means of losses, bootstrap for others.",
+        description="How the bound is made: linear (for ROC AUC: DeLong's), bootstrap, or auto: linear for ROC AUC, "
+        "average precision and means of losses, bootstrap for others.",
     )
     resamples: int = Field(500, ge=100, description="Bootstrap resamples.")
     blocks: Literal["entity", "time", "both"] | None = Field(
@@ -53,7 +53,9 @@ class GatesSpec(Frozen):
         description="Rows that may depend on one another: of one entity within block_hours (entity), of all entities "
         "within block_hours (time), or either (both). Default: entity; for regression both.",
     )
-    block_hours: float = Field(6.0, gt=0, description="Length of a block, longer than what ties rows together [h].")
+    block_hours: float = Field(
+        6.0, gt=0, description="Length of a block, about as long as what ties rows together, or longer [h]."
+    )
     min_rows: int = Field(200, ge=1, description="Fewer rows to judge on: cannot tell.")
     min_positives: int = Field(10, ge=1, description="Fewer positives to judge on: cannot tell.")
     floor: float | None = Field(None, description="The first champion's metric must reach this.")

@@ -14,10 +14,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from mlops.config import MLOpsConfig
 from mlops.errors import LeaseError, LedgerError
 from mlops.governance.chain import hash_of
 from mlops.governance.leases import Lease, Leases
 from mlops.governance.ledger import Entry, Ledger, canonical
+from mlops.pipelines import champions
+from mlops.services import Services
 from tests.conftest import absent
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
@@ -208,20 +211,24 @@ def test_an_entry_replaced_together_with_its_own_seal_breaks_the_next(url: str) 
     assert ledger.verify() == ["entry 3: it does not follow entry 2 as that stands now"]
 
 
+def at(url: str, moment: datetime) -> Leases:
+    """The leases as they are at a moment."""
+    return Leases(url, clock=lambda: moment)
+
+
 def test_a_lease_has_one_holder_and_growing_tokens(url: str) -> None:
     """While one holds it another is told who; after it is given back the token has grown."""
-    leases = Leases(url)
-    with leases.hold("promotion/fleet", "first", 60, now=NOW) as lease:
+    with at(url, NOW).hold("promotion/fleet", "first", 60) as lease:
         assert lease == Lease("promotion/fleet", "first", 1, NOW + timedelta(seconds=60))
         with (
             pytest.raises(LeaseError, match=r"second cannot have .* first holds it until 2026-03-01T03:01:00\+00:00"),
-            Leases(url).hold("promotion/fleet", "second", 60, now=NOW + timedelta(seconds=59)),
+            at(url, NOW + timedelta(seconds=59)).hold("promotion/fleet", "second", 60),
         ):
             pass
-        with Leases(url).hold("promotion/pump", "second", 60, now=NOW) as other:
+        with at(url, NOW).hold("promotion/pump", "second", 60) as other:
             assert other.token == 1
-        leases.check(lease, now=NOW + timedelta(seconds=59))
-    with leases.hold("promotion/fleet", "second", 60, now=NOW) as lease:
+        at(url, NOW + timedelta(seconds=59)).check(lease)
+    with at(url, NOW).hold("promotion/fleet", "second", 60) as lease:
         assert lease.token == 2
 
 
@@ -229,25 +236,24 @@ def test_a_lease_that_ran_out_can_be_taken_over_and_its_holder_finds_out(url: st
     """After a takeover the slow holder's check fails and its giving back changes nothing."""
     leases = Leases(url)
     later = NOW + timedelta(seconds=60)
-    with leases.hold("x", "slow", 60, now=NOW) as slow:
+    with at(url, NOW).hold("x", "slow", 60) as slow:
         with pytest.raises(LeaseError, match="ran out at 2026-03-01T03:01:00"):
-            leases.check(slow, now=later)
-        with Leases(url).hold("x", "fast", 60, now=later) as fast:
+            at(url, later).check(slow)
+        with at(url, later).hold("x", "fast", 60) as fast:
             assert fast.token == slow.token + 1
             with pytest.raises(LeaseError, match=r"slow no longer holds 'x' \(token 1\): fast \(token 2\) does"):
-                leases.check(slow, now=NOW)
+                at(url, NOW).check(slow)
             assert leases.release(slow) is False
-            leases.check(fast, now=later)
+            at(url, later).check(fast)
 
 
 def test_a_lease_is_given_back_when_the_work_fails(url: str) -> None:
     """An exception inside the block frees the lease at once, and a check of a freed lease fails."""
-    leases = Leases(url)
-    with pytest.raises(ZeroDivisionError), leases.hold("x", "a", 60, now=NOW) as lease:
+    with pytest.raises(ZeroDivisionError), at(url, NOW).hold("x", "a", 60) as lease:
         _ = 1 / 0
     with pytest.raises(LeaseError, match="nobody does"):
-        leases.check(lease, now=NOW)
-    with leases.hold("x", "b", 60, now=NOW) as second:
+        at(url, NOW).check(lease)
+    with at(url, NOW).hold("x", "b", 60) as second:
         assert second.token == 2
 
 
@@ -261,14 +267,14 @@ def test_waiting_is_bounded_and_ends_when_the_lease_is_free(url: str) -> None:
         if len(slept) == 3:
             holder.release(lease)
 
-    lease = holder.acquire("x", "first", 60, now=NOW)
-    with Leases(url, sleep=sleep).hold("x", "second", 60, now=NOW, wait_seconds=5) as mine:
+    lease = holder.acquire("x", "first", 60)
+    with Leases(url, sleep=sleep).hold("x", "second", 60, wait_seconds=5) as mine:
         assert mine.token == 2
         assert len(slept) == 3
         slept.clear()
         with (
             pytest.raises(LeaseError, match=r"after 0.5 s of waiting: second holds it"),
-            Leases(url, sleep=slept.append).hold("x", "third", 60, now=NOW, wait_seconds=0.5),
+            Leases(url, sleep=slept.append).hold("x", "third", 60, wait_seconds=0.5),
         ):
             pass
     assert sum(slept) == pytest.approx(0.5)
@@ -278,7 +284,7 @@ def test_of_many_takers_at_once_exactly_one_gets_the_lease(url: str) -> None:
     """Eight threads on a database not yet prepared: one lease, seven refusals that name the holder."""
 
     def take(index: int) -> Lease:
-        return Leases(url).acquire("x", f"t{index}", 60, now=NOW)
+        return at(url, NOW).acquire("x", f"t{index}", 60)
 
     for expected_token in (1, 2):
         answers = at_once(take, 8)
@@ -292,11 +298,47 @@ def test_a_killed_process_holds_its_lease_until_it_runs_out(url: str) -> None:
     """A process killed inside the block keeps others out for its time to live and no longer."""
     program = (
         "import os, signal, sys\nfrom datetime import datetime\nfrom mlops.governance.leases import Leases\n"
-        "with Leases(sys.argv[1]).hold('x', 'killed', 60, now=datetime.fromisoformat(sys.argv[2])):\n"
+        "leases = Leases(sys.argv[1], clock=lambda: datetime.fromisoformat(sys.argv[2]))\n"
+        "with leases.hold('x', 'killed', 60):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", program, url, NOW.isoformat()], check=False, timeout=60)
     assert done.returncode == -9
     with pytest.raises(LeaseError, match="killed holds it"):
-        Leases(url).acquire("x", "next", 60, now=NOW + timedelta(seconds=59))
-    assert Leases(url).acquire("x", "next", 60, now=NOW + timedelta(seconds=60)).token == 2
+        at(url, NOW + timedelta(seconds=59)).acquire("x", "next", 60)
+    assert at(url, NOW + timedelta(seconds=60)).acquire("x", "next", 60).token == 2
+
+
+def test_a_host_whose_clock_is_wrong_neither_takes_nor_keeps_a_lease(url: str, tmp_path: Path) -> None:
+    """Ten years ahead it does not take what is held, ten years behind it does not lose what it holds."""
+    values = {
+        "home": Path(__file__).parents[2],
+        "var": str(tmp_path / "var"),
+        "ledger_url": url,
+        "code_version": "test",
+    }
+    hosts = [
+        Services(MLOpsConfig.build(values), lambda years=years: datetime.now(UTC) + timedelta(days=3650 * years))
+        for years in (-1, 1)
+    ]
+    for holder, other in (hosts, reversed(hosts)):
+        with champions.exclusive(holder, "fleet", "work") as lease:
+            with pytest.raises(LeaseError, match="cannot have"):
+                other.leases.acquire("promotion/fleet", "other", 30)
+            holder.leases.check(lease)
+            off = abs((lease.expires_at - datetime.now(UTC)).total_seconds() - champions.LEASE_SECONDS)
+            assert off < 20
+            assert other.leases.living("promotion/") == {"promotion/fleet": lease.holder}
+
+
+def test_a_lease_runs_out_by_the_database_clock(url: str) -> None:
+    """Nothing but time passes: then it is somebody else's, and its holder finds out."""
+    leases = Leases(url)
+    lease = leases.acquire("x", "slow", 0.3)
+    with pytest.raises(LeaseError, match="slow holds it"):
+        leases.acquire("x", "fast", 30)
+    fast = leases.acquire("x", "fast", 30, wait_seconds=20)
+    with pytest.raises(LeaseError, match="fast"):
+        leases.check(lease)
+    assert leases.living("") == {"x": "fast"}
+    leases.check(fast)

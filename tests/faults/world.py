@@ -205,7 +205,7 @@ def state(services: Services) -> dict[str, Any]:
         "reports": [str(p.relative_to(var)) for p in files if p.suffix != ".parquet" and not p.name.startswith(".")],
         "ledger": [[e.kind, e.model, e.key or ""] for e in entries if e.kind not in UNCOUNTED],
         "chain": services.ledger.verify(),
-        "leases": sorted(services.leases.living("", now=services.clock())),
+        "leases": sorted(services.leases.living("")),
     }
 
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops.experiments.metrics import evaluate
-from mlops.models.comparison import METRICS, Interval, paired_difference, time_blocks
-from mlops.models.weighted_metrics import average_precision, mean_absolute_error, one_against_the_rest, roc_auc
+from mlops.models.comparison import METRICS, Interval, Metric, paired_difference, time_blocks
+from mlops.models.weighted_metrics import average_precision, f1, mean_absolute_error, one_against_the_rest, roc_auc
 
 HIGHER = {"average_precision", "roc_auc", "accuracy", "f1", "r2"}
 
@@ -70,6 +70,7 @@ def test_the_fast_path_equals_calling_the_metric_on_repeated_rows(name: str) -> 
         return metric(truth, score)
 
     better = name in HIGHER
+    blocks = 2 * blocks  # no neighbours: of a function whose influence nobody knows they count for nothing
     fast = compare(metric, y, a, b, blocks, higher_is_better=better, method="bootstrap")
     plain = compare(slow, y, a, b, blocks, higher_is_better=better)
     assert fast is not None
@@ -150,15 +151,38 @@ def test_the_same_seed_gives_the_same_bound() -> None:
     assert first == second
 
 
+@pytest.mark.parametrize("metric", [roc_auc, f1])
+def test_neighbouring_blocks_that_go_together_widen_the_bound(metric: Metric) -> None:
+    """What moves two blocks in a row counts as one; where they go apart nothing is taken off."""
+    rng = np.random.default_rng(3)
+    y = np.tile([1.0, 0.0], 400)
+    shift = np.repeat(rng.normal(size=40), 20)  # of two blocks of ten rows each
+    a = (y + shift * (2 * y - 1) + rng.normal(size=800)) / 2
+    b = y / 2 + rng.normal(size=800) / 2
+    blocks = np.arange(800) // 10
+
+    def error(codes: np.ndarray) -> float:
+        found = compare(metric, y, a, b, codes)
+        assert found is not None
+        return found.error
+
+    apart, together = error(2 * blocks), error(blocks)
+    assert 1.1 * apart < together < 1.5 * apart
+    assert error(blocks // 2 * 2) == pytest.approx(together, rel=0.15)
+    against = np.tile([0, 1], 40)[blocks]  # one block up, the next down
+    a = y / 2 + (2 * against - 1) * (2 * y - 1) / 3
+    assert error(blocks) == pytest.approx(error(2 * blocks))
+
+
 def test_blocks_are_entities_times_stretches_of_the_clock() -> None:
-    """A block ends with its entity or on the hour, in whatever unit or zone the times come."""
+    """A block ends with its entity or on the hour, in whatever unit or zone the times come; neighbours count on."""
     times = pd.to_datetime(
         ["2026-01-01 05:59:59", "2026-01-01 06:00:00", "2026-01-01 11:59:00", "2026-01-01 06:00:00"], utc=True
     )
     entities = np.array(["a", "a", "a", "b"], dtype=object)
-    assert time_blocks(entities, times, 6).tolist() == [0, 1, 1, 2]
-    assert time_blocks(entities, pd.Series(times.tz_convert("Asia/Tokyo")), 6).tolist() == [0, 1, 1, 2]
-    assert time_blocks(entities, times.tz_localize(None).to_numpy(), 6).tolist() == [0, 1, 1, 2]
+    assert time_blocks(entities, times, 6).tolist() == [0, 1, 1, 4]
+    assert time_blocks(entities, pd.Series(times.tz_convert("Asia/Tokyo")), 6).tolist() == [0, 1, 1, 4]
+    assert time_blocks(entities, times.tz_localize(None).to_numpy(), 6).tolist() == [0, 1, 1, 4]
 
 
 @pytest.mark.parametrize("name", ["roc_auc", "average_precision", "f1", "log_loss", "accuracy", "brier"])

@@ -147,7 +147,7 @@ def test_it_does_not_run_beside_a_promotion(
     monkeypatch.setattr("mlops.pipelines.champions.WAIT_SECONDS", 0)
     before = left(services, spec)
     with (
-        services.leases.hold(f"promotion/{spec.name}", "bob", 30, now=LATER),
+        services.leases.hold(f"promotion/{spec.name}", "bob", 30),
         pytest.raises(LeaseError, match="bob holds it"),
     ):
         retention.run(services, spec, apply=True)
