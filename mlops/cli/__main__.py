@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlops.cli import (  # each adds its commands
+    data,
     features,
     keys,
     label,
@@ -20,6 +21,7 @@ from mlops.cli.app import app, main
 
 __all__ = [
     "app",
+    "data",
     "features",
     "keys",
     "label",

@@ -6,7 +6,7 @@ One rule: a check that could not be carried out is an error of ours, never "bad 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -14,10 +14,12 @@ import pandas as pd
 
 from mlops.data.column_rules import column_rules
 from mlops.data.contract_page import page
+from mlops.data.cross_rules import cross_rules
 from mlops.data.delivery_rules import delivery_rules
 from mlops.data.finding import Finding
 from mlops.data.frame_table import FrameTable
-from mlops.data.rule import Delivery, Rule, Table, Terms
+from mlops.data.history_rules import history_rules
+from mlops.data.rule import Delivery, Rule, Statistics, Table, Terms
 from mlops.spec import ContractSpec, TimestampsSpec
 
 _EXAMPLES = 10  # rows shown per broken rule
@@ -31,6 +33,7 @@ class ContractResult:
     reasons: tuple[str, ...]  # one sentence per broken rule, with numbers; empty when passed
     html: str  # one self-contained page a person reads
     findings: tuple[Finding, ...] = ()  # what became of each rule
+    statistics: Statistics = field(default_factory=dict)  # of this delivery; empty where nobody asks for them
 
 
 def check(
@@ -41,6 +44,7 @@ def check(
     timestamps: TimestampsSpec,
     day: date,
     usual_rows: Sequence[int],
+    statistics: Sequence[Statistics] = (),
 ) -> ContractResult:
     """Hold a delivery against its contract.
 
@@ -51,25 +55,30 @@ def check(
         timestamps: columns of event and arrival, in UTC.
         day: date of the delivery.
         usual_rows: row counts of deliveries before; with fewer than three, no count is called unusual.
+        statistics: of accepted deliveries before, oldest first, as in `ContractResult`.
 
     Raises:
         DataError: a check could not be carried out; this says nothing about the data.
         SchemaError: a timestamp column holds no instants with a zone.
     """
     terms = Terms(contract, entity, timestamps, day)
-    return check_table(FrameTable(frame.reset_index(drop=True), terms), terms, usual_rows)
+    return check_table(FrameTable(frame.reset_index(drop=True), terms), terms, usual_rows, statistics)
 
 
-def check_table(table: Table, terms: Terms, usual_rows: Sequence[int]) -> ContractResult:
+def check_table(
+    table: Table, terms: Terms, usual_rows: Sequence[int], statistics: Sequence[Statistics] = ()
+) -> ContractResult:
     """Hold a delivery against its contract, wherever its rows are; the rest as `check`."""
-    delivery = Delivery(terms, table, usual_rows)
-    rules = [*delivery_rules(delivery), *column_rules(delivery)]
+    delivery = Delivery(terms, table, usual_rows, statistics)
+    made = (delivery_rules, column_rules, history_rules, cross_rules)
+    rules = [rule for rules in made for rule in rules(delivery)]
     results = table.measured([rule for rule in rules if not rule.unchecked])
     findings = [_finding(delivery, rule, results) for rule in rules]
     reasons = tuple(finding.reason for finding in findings if finding.verdict == "broken")
     entities = table.distinct(terms.entity) if terms.entity in table.names else 0
     html = page(terms.day, table.rows, entities, findings)
-    return ContractResult(not reasons, reasons, html, tuple(findings))
+    measured = table.statistics() if terms.contract.distribution else {}
+    return ContractResult(not reasons, reasons, html, tuple(findings), measured)
 
 
 def _finding(delivery: Delivery, rule: Rule, results: Mapping[int, tuple[bool, Mapping[str, Any]]]) -> Finding:
@@ -82,6 +91,7 @@ def _finding(delivery: Delivery, rule: Rule, results: Mapping[int, tuple[bool, M
     reason = f"{rule.subject}: {rule.broken(measured)}."
     rows = measured.get("partial_unexpected_index_list") or []
     shown = [name for name in dict.fromkeys([*delivery.keys, *rule.shows]) if name in delivery.table.names]
-    examples = delivery.table.sample(list(rows)[:_EXAMPLES], shown)
+    examples = measured.get("rows")
+    examples = delivery.table.sample(list(rows)[:_EXAMPLES], shown) if examples is None else examples
     told = rule.observed(measured)
     return Finding(rule.subject, rule.promise, "broken", told, unexpected, reason, examples, rule.binding)

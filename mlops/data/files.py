@@ -77,7 +77,7 @@ def find(source: SourceSpec, uri: str) -> Files | None:
         fs, path = fsspec.core.url_to_fs(uri, **options)
         fs.invalidate_cache()
         paths = _paths(fs, path, source.kind)
-        if not paths and _BUCKETS & set(_protocols(fs)):
+        if not paths and _BUCKETS & set(protocols(fs)):
             fs.info(path.split("/", 1)[0])
     except ImportError as error:
         raise MissingDependencyError(
@@ -109,11 +109,47 @@ def read(source: SourceSpec, files: Files, entity: str, rows: Callable[[pa.Schem
     try:
         table = pa.concat_tables(parts, promote_options="permissive")
     except pa.ArrowException as error:
-        raise SourceError(
-            f"The {len(parts)} files of {shown(source.uri)} do not go together: {_line(error)}.",
-            hint="Deliver each column in one type throughout.",
-        ) from error
+        raise _not_together(source, len(parts), error) from error
     return _to_pandas(table)
+
+
+def parquet_schema(source: SourceSpec, files: Files) -> pa.Schema:
+    """The columns of Parquet files together, from their footers alone.
+
+    Raises:
+        SourceError: a file is not whole or no Parquet, or the files do not go together.
+    """
+    schemas = [_schema(files.fs, path) for path in files.paths]
+    try:
+        merged = pa.unify_schemas(schemas, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise _not_together(source, len(schemas), error) from error
+    kinds = [f.type.value_type if pa.types.is_dictionary(f.type) else f.type for f in merged]
+    return pa.schema(list(zip(merged.names, kinds, strict=True)))
+
+
+def _schema(fs: Any, path: str) -> pa.Schema:
+    try:
+        with fs.open(path, "rb") as handle:
+            schema = pq.read_schema(handle)
+    except Exception as error:  # Arrow and clients of object stores have no common error
+        raise _unreadable("PARQUET", path, error) from error
+    _refuse_twins(schema, path)
+    return schema
+
+
+def _not_together(source: SourceSpec, count: int, error: Exception) -> SourceError:
+    return SourceError(
+        f"The {count} files of {shown(source.uri)} do not go together: {_line(error)}.",
+        hint="Deliver each column in one type throughout.",
+    )
+
+
+def _unreadable(kind: str, path: str, error: Exception) -> SourceError:
+    return SourceError(
+        f"{shown(path)} cannot be read as {kind}: {type(error).__name__}: {_line(error)}.",
+        hint="The file is not whole or not of this kind; have it delivered again.",
+    )
 
 
 def _paths(fs: Any, path: str, kind: str) -> tuple[str, ...]:
@@ -131,7 +167,8 @@ def _paths(fs: Any, path: str, kind: str) -> tuple[str, ...]:
     return tuple(sorted(p for p in found if p.rsplit("/", 1)[-1][0] not in "._"))
 
 
-def _protocols(fs: Any) -> tuple[str, ...]:
+def protocols(fs: Any) -> tuple[str, ...]:
+    """The kinds of URIs that a file system is for."""
     return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
 
 
@@ -153,10 +190,7 @@ def _read_one(
     except MLOpsError:
         raise
     except Exception as error:  # pandas, Arrow and clients of object stores have no common error
-        raise SourceError(
-            f"{shown(path)} cannot be read as {source.kind.upper()}: {type(error).__name__}: {_line(error)}.",
-            hint="The file is not whole or not of this kind; have it delivered again.",
-        ) from error
+        raise _unreadable(source.kind.upper(), path, error) from error
 
 
 def _refuse_twins(schema: pa.Schema, path: str) -> None:

@@ -13,7 +13,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlops.data.rule import Result, Rule, Terms, fraction_column, hours_column, not_carried_out, number_column
+from mlops.data import custom_sql
+from mlops.data.duck_table import connection
+from mlops.data.rule import (
+    Result,
+    Rule,
+    Terms,
+    finite_column,
+    fraction_column,
+    hours_column,
+    not_carried_out,
+    number_column,
+)
 from mlops.errors import SchemaError
 
 
@@ -62,7 +73,24 @@ class FrameTable:
 
     def measured(self, rules: Sequence[Rule]) -> Mapping[int, tuple[bool, Result]]:
         """For each rule, by its identity: whether it holds, and what was measured."""
-        return _measured(self._prepared, rules)
+        queries = [rule for rule in rules if rule.expectation == "UnexpectedRowsExpectation"]
+        found = dict(_measured(self._prepared, [rule for rule in rules if rule not in queries]))
+        if queries:
+            with connection() as duck:
+                duck.register("delivery", self.frame)
+                custom_sql.lock(duck)
+                found |= {id(rule): custom_sql.found(duck, rule) for rule in queries}
+        return found
+
+    def statistics(self) -> dict[str, dict[str, float]]:
+        """Of the contract's columns of numbers: mean and standard deviation of finite values, share of nulls."""
+        found = {}
+        for name, values in self._numbers.items():
+            finite = self._prepared[finite_column(name)]
+            if finite.count() > 1:
+                nulls = float(values.isna().mean())
+                found[name] = {"mean": float(finite.mean()), "std": float(finite.std()), "nulls": nulls}
+        return found
 
     @cached_property
     def _numbers(self) -> dict[str, pd.Series]:
@@ -107,6 +135,8 @@ class FrameTable:
         made = {name: _plain(self.frame[name]) for name in there}
         made |= {number_column(name): values for name, values in self._numbers.items()}
         made |= {fraction_column(name): (values - values.round()).abs() for name, values in self._numbers.items()}
+        for name, values in self._numbers.items():
+            made[finite_column(name)] = values.where(np.isfinite(values))
         made |= {hours_column(what): values for what, values in self._hours.items()}
         return pd.DataFrame(made, index=self.frame.index)
 

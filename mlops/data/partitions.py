@@ -9,7 +9,7 @@ One rule: nothing downstream reads anything else.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time
 
 import pandas as pd
@@ -39,6 +39,7 @@ def publish(
     keep: Sequence[str] = (),
     report_uri: str = "",
     waived: Sequence[str] = (),
+    statistics: Mapping[str, Mapping[str, float]] | None = None,
 ) -> DataSlice:
     """Publish a delivery that keeps its contract as the validated partition of its date.
 
@@ -56,6 +57,7 @@ def publish(
         keep: further columns to keep where present, such as the label.
         report_uri: page of the contract's check.
         waived: the broken rules that people have set aside; they stay with the partition.
+        statistics: of the delivery, for what is usual; those of a delivery with waived rules are left out.
 
     Returns:
         The slice, with `released` True if this date was in quarantine until now.
@@ -71,6 +73,7 @@ def publish(
     entities = len(table.column(entity).unique())
     facts = {"entities": str(entities), "late_rows": str(late), "released": str(released).lower()}
     facts |= {"waived": json.dumps(list(waived))} if waived else {}
+    facts |= {"statistics": json.dumps(statistics)} if statistics and not waived else {}
     manifest = storage.write_table(uri, table, facts)
     if waiting:
         storage.delete(held)
@@ -170,11 +173,46 @@ def delivered_days(storage: Storage, dataset: str) -> list[date]:
     return storage.partitions(storage.uri("data", dataset))
 
 
+def published(storage: Storage, dataset: str, day: date) -> DataSlice | None:
+    """The validated partition of a date, or None; `reasons` are the rules that people set aside."""
+    manifest = storage.manifest(_uri(storage, dataset, day))
+    if manifest is None:
+        return None
+    facts = manifest.facts
+    return DataSlice(
+        dataset=dataset,
+        date=day,
+        status="validated",
+        uri=_uri(storage, dataset, day),
+        rows=manifest.rows,
+        entities=int(facts.get("entities", 0)),
+        late_rows=int(facts.get("late_rows", 0)),
+        content_hash=manifest.content_hash,
+        reasons=tuple(json.loads(facts.get("waived", "[]"))),
+        released=facts.get("released") == "true",
+    )
+
+
 def usual_rows(storage: Storage, dataset: str, before: date, last: int) -> list[int]:
     """Row counts of the newest `last` validated deliveries before a date, oldest first."""
     days = [day for day in delivered_days(storage, dataset) if day < before][-last:]
     manifests = (storage.manifest(_uri(storage, dataset, day)) for day in days)
     return [manifest.rows for manifest in manifests if manifest]
+
+
+def usual_statistics(
+    storage: Storage, dataset: str, before: date, last: int
+) -> list[Mapping[str, Mapping[str, float]]]:
+    """Statistics of the newest `last` deliveries before a date that were accepted with some, oldest first."""
+    days = [day for day in delivered_days(storage, dataset) if day < before]
+    found: list[Mapping[str, Mapping[str, float]]] = []
+    for day in reversed(days):
+        manifest = storage.manifest(_uri(storage, dataset, day))
+        if manifest and "statistics" in manifest.facts:
+            found.append(json.loads(manifest.facts["statistics"]))
+        if len(found) == last:
+            break
+    return found[::-1]
 
 
 def _validated(

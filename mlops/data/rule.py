@@ -16,6 +16,9 @@ from mlops.errors import DataError
 from mlops.spec import ContractSpec, TimestampsSpec
 
 Result = Mapping[str, Any]  # what Great Expectations measured
+Statistics = Mapping[
+    str, Mapping[str, float]
+]  # by column of numbers: `mean` and `std` of finite values, `nulls` (share)
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,9 @@ class Table(Protocol):
             DataError: a check could not be carried out; this says nothing about the data.
         """
 
+    def statistics(self) -> dict[str, dict[str, float]]:
+        """Of the contract's columns of numbers: mean and standard deviation of finite values, share of nulls."""
+
     def sample(self, rows: Sequence[int], columns: Sequence[str]) -> pd.DataFrame:
         """Some rows, by their number."""
 
@@ -108,11 +114,13 @@ class Delivery:
         terms: what it is held against.
         table: its rows.
         usual_rows: row counts of deliveries before.
+        statistics: of accepted deliveries before, oldest first: by column `mean`, `std` and `nulls` (share).
     """
 
     terms: Terms
     table: Table
     usual_rows: Sequence[int]
+    statistics: Sequence[Statistics] = ()
 
     @property
     def contract(self) -> ContractSpec:
@@ -151,6 +159,11 @@ def number_column(name: str) -> str:
 def fraction_column(name: str) -> str:
     """Name of the column that carries what the values of `name` have beyond whole numbers."""
     return f"{name} [fraction]"
+
+
+def finite_column(name: str) -> str:
+    """Name of the column that carries the finite values of `name`."""
+    return f"{name} [finite]"
 
 
 def hours_column(what: str) -> str:

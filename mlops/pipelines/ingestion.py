@@ -7,11 +7,14 @@ so do people, see `mlops.pipelines.quarantine`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 
 import pandas as pd
 
-from mlops.data import contracts, partitions, quarantine, sources
+from mlops.data import contracts, partitions, quarantine
+from mlops.data.inspection import inspect
+from mlops.data.rule import Statistics, Terms
 from mlops.pipelines import quarantine as decisions
 from mlops.pipelines.night import report, report_uri
 from mlops.pipelines.publishing import publish
@@ -39,23 +42,32 @@ def run(services: Services, spec: ModelSpec, day: date, release: str = "", actor
     """
     if release and quarantine.waiting(services.storage, spec.dataset, day):
         return decisions.release(services, spec, day, release, actor)
-    frame = sources.read_delivery(spec.source, entity=spec.entity, timestamps=spec.timestamps, day=day)
-    if frame is None:
+    terms = Terms(spec.contract, spec.entity, spec.timestamps, day)
+    found = inspect(spec.source, terms, *_usual(services, spec, day))
+    if found is None:
         reason = f"Nothing was delivered for {day}."
         return report("ingestion", spec, day, "nothing_to_do", reason, DataSlice(spec.dataset, day, "nothing_to_do"))
-    usual = partitions.usual_rows(services.storage, spec.dataset, before=day, last=spec.contract.volume_history)
-    result = contracts.check(
-        frame, spec.contract, entity=spec.entity, timestamps=spec.timestamps, day=day, usual_rows=usual
-    )
+    result, frame = found
     page = report_uri(services, spec, day, "contract.html")
     services.storage.write_bytes(page, result.html.encode())
     if result.passed:
-        return _publish(services, spec, day, frame, page)
+        return _publish(services, spec, day, frame, page, result)
     return _quarantine(services, spec, day, frame, result, page)
 
 
-def _publish(services: Services, spec: ModelSpec, day: date, frame: pd.DataFrame, page: str) -> StepReport:
-    slice_ = publish(services, spec, day, frame, page)
+def _usual(services: Services, spec: ModelSpec, day: date) -> tuple[Sequence[int], Sequence[Statistics]]:
+    """Row counts and statistics of the deliveries before, as far as the contract looks at them."""
+    storage, asked = services.storage, spec.contract.distribution
+    rows = partitions.usual_rows(storage, spec.dataset, before=day, last=spec.contract.volume_history)
+    if asked is None:
+        return rows, ()
+    return rows, partitions.usual_statistics(storage, spec.dataset, before=day, last=asked.history)
+
+
+def _publish(
+    services: Services, spec: ModelSpec, day: date, frame: pd.DataFrame, page: str, result: contracts.ContractResult
+) -> StepReport:
+    slice_ = publish(services, spec, day, frame, page, statistics=result.statistics)
     late = f", {slice_.late_rows:,} of them late" if slice_.late_rows else ""
     released = "; the quarantined delivery of this date is released" if slice_.released else ""
     reason = f"{slice_.rows:,} rows of {slice_.entities:,} entities keep their contract{late}{released}."

@@ -11,13 +11,20 @@ from datetime import date
 import pandas as pd
 
 from mlops.data import partitions
+from mlops.data.rule import Statistics
 from mlops.records import DataSlice
 from mlops.services import Services
 from mlops.spec import ModelSpec
 
 
 def publish(
-    services: Services, spec: ModelSpec, day: date, frame: pd.DataFrame, page: str, waived: Sequence[str] = ()
+    services: Services,
+    spec: ModelSpec,
+    day: date,
+    frame: pd.DataFrame,
+    page: str,
+    waived: Sequence[str] = (),
+    statistics: Statistics | None = None,
 ) -> DataSlice:
     """Publish the delivery of a date, and resolve the incident of its quarantine.
 
@@ -28,6 +35,7 @@ def publish(
         frame: the delivery.
         page: page of the contract's check.
         waived: the broken rules that people have set aside.
+        statistics: of the delivery, for what is usual later.
 
     Raises:
         SchemaError: a column is missing, or cannot be turned into its type without loss.
@@ -43,6 +51,7 @@ def publish(
         keep=label_columns(spec),
         report_uri=page,
         waived=waived,
+        statistics=statistics,
     )
     settle(services, spec, day)
     return slice_

@@ -8,7 +8,16 @@ One rule: a spec says *what*; where things live is said by `MLOpsConfig`.
 
 from __future__ import annotations
 
-from mlops.spec.data import ColumnContract, ContractSpec, LabelSpec, SourceSpec, TimestampsSpec
+from mlops.spec.data import (
+    ColumnContract,
+    ContractSpec,
+    DistributionSpec,
+    KnownEntitiesSpec,
+    LabelSpec,
+    QuerySpec,
+    SourceSpec,
+    TimestampsSpec,
+)
 from mlops.spec.gates import GatesSpec
 from mlops.spec.learning import OBJECTIVES, CandidateSpec, FeaturesSpec, ObjectiveSpec, SplitSpec, Task
 from mlops.spec.loading import find_spec, load_spec, load_specs, nested_spec
@@ -23,13 +32,16 @@ __all__ = [
     "CandidateSpec",
     "ColumnContract",
     "ContractSpec",
+    "DistributionSpec",
     "DriftSpec",
     "FeaturesSpec",
     "GatesSpec",
+    "KnownEntitiesSpec",
     "LabelSpec",
     "ModelSpec",
     "ObjectiveSpec",
     "PromotionSpec",
+    "QuerySpec",
     "RetentionSpec",
     "ScheduleSpec",
     "SourceSpec",

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from mlops.errors import did_you_mean
 from mlops.spec.frozen import Frozen
 
 
@@ -61,6 +62,34 @@ class ColumnContract(Frozen):
         return self
 
 
+class DistributionSpec(Frozen):
+    """Mean, spread and nulls of columns, held against earlier deliveries by robust bounds."""
+
+    columns: tuple[str, ...] = Field((), description="Columns of numbers that are watched. Default: all.")
+    history: int = Field(28, ge=2, description="Accepted deliveries whose median is the usual.")
+    min_history: int = Field(14, ge=2, description="With fewer it is not checked: nobody can tell.")
+    spread: float = Field(
+        10.0, gt=0, description="Bounds: this many robust standard deviations (1.4826 MAD) around the usual."
+    )
+
+
+class KnownEntitiesSpec(Frozen):
+    """A table of all entities there are."""
+
+    kind: Literal["parquet", "csv"] = "parquet"
+    uri: str = Field(description="Path, glob or URI of the table.")
+    column: str = Field("", description="Its column of keys. Default: the entity's name.")
+    max_unknown_share: float = Field(0.0, ge=0, lt=1, description="Share of rows that may be of other entities.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Options for fsspec or the CSV reader.")
+
+
+class QuerySpec(Frozen):
+    """A query that finds what must not be."""
+
+    name: str = Field(description="What it is about, for people.")
+    sql: str = Field(description="DuckDB's SQL over the table `delivery`; the rows it returns break the contract.")
+
+
 class ContractSpec(Frozen):
     """What a delivery promises. Broken: the whole delivery goes to quarantine."""
 
@@ -75,6 +104,23 @@ class ContractSpec(Frozen):
         0.5, gt=0, description="Row count differs from the usual by at most this share."
     )
     volume_history: int = Field(7, ge=1, description="Deliveries whose median is the usual row count.")
+    distribution: DistributionSpec | None = Field(None, description="Held against history, if set.")
+    known_entities: KnownEntitiesSpec | None = Field(None, description="Every entity must be in this table, if set.")
+    queries: tuple[QuerySpec, ...] = Field((), description="Queries that must return no row.")
+
+    @model_validator(mode="after")
+    def _can_be_checked(self) -> ContractSpec:
+        for name in self.distribution.columns if self.distribution else ():
+            if name not in self.columns:
+                raise ValueError(f"distribution.columns: {did_you_mean(name, self.columns)} {name!r} is not in columns")
+            if self.columns[name].type not in ("float", "int"):
+                raise ValueError(f"distribution.columns: {name!r} is of type {self.columns[name].type}, not a number")
+        if self.distribution and self.distribution.min_history > self.distribution.history:
+            raise ValueError("distribution.min_history is above distribution.history: it would never be checked")
+        names = [query.name for query in self.queries]
+        if len(set(names)) != len(names):
+            raise ValueError(f"queries {names} share a name: give each its own")
+        return self
 
 
 class LabelSpec(Frozen):

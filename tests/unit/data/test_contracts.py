@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops.data import contracts
+from mlops.data import contracts, parquet
 from mlops.data.contracts import ContractResult
-from mlops.errors import DataError, SchemaError
-from mlops.spec import ColumnContract, ContractSpec, TimestampsSpec
+from mlops.data.history_rules import robust_bounds
+from mlops.data.rule import Statistics, Terms
+from mlops.errors import DataError, NoDataError, SchemaError
+from mlops.spec import ColumnContract, ContractSpec, SourceSpec, TimestampsSpec
 
 DAY = date(2026, 3, 5)
 START = datetime(2026, 3, 5, tzinfo=UTC)
@@ -39,13 +45,48 @@ def delivery(size: int = 48, **columns: Any) -> pd.DataFrame:
 
 
 def check(
-    frame: pd.DataFrame, usual: list[int] | None = None, times: TimestampsSpec = BOTH, **promised: Any
+    frame: pd.DataFrame,
+    usual: list[int] | None = None,
+    times: TimestampsSpec = BOTH,
+    past: Sequence[Statistics] = (),
+    **promised: Any,
 ) -> ContractResult:
     """The result for a delivery with the promises given, beside those about temperature."""
     settings_ = {"columns": {"temperature": TEMPERATURE}} | promised
-    return contracts.check(
-        frame, ContractSpec(**settings_), entity="device", timestamps=times, day=DAY, usual_rows=usual or []
+    contract = ContractSpec(**settings_)
+    terms = Terms(contract, "device", times, DAY)
+    found = contracts.check(
+        frame, contract, entity="device", timestamps=times, day=DAY, usual_rows=usual or [], statistics=past
     )
+    same_in_duckdb(frame, terms, usual or [], past, found)
+    return found
+
+
+def same_in_duckdb(
+    frame: pd.DataFrame, terms: Terms, usual: list[int], past: Sequence[Statistics], found: ContractResult
+) -> None:
+    """Of the same rows in a Parquet file, DuckDB says the same, word for word; what no such file can hold is left."""
+    if not len(frame.columns):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        source = SourceSpec(kind="parquet", uri=f"{folder}/{{date}}.parquet")
+        try:
+            frame.to_parquet(f"{folder}/{DAY}.parquet", index=False)
+        except (pa.ArrowException, ValueError):
+            return
+        parts = parquet.find(source, terms)
+        assert parts is not None
+        with parquet.opened(source, parts, terms) as table:
+            other = contracts.check_table(table, terms, usual, past)
+    assert other.passed is found.passed
+    assert other.reasons == found.reasons
+    for one, two in zip(other.findings, found.findings, strict=True):
+        assert (one.subject, one.promise, one.verdict, one.unexpected) == (
+            two.subject, two.promise, two.verdict, two.unexpected
+        )  # fmt: skip
+        assert one.examples.index.tolist() == two.examples.index.tolist()
+    for name, facts in found.statistics.items():
+        assert other.statistics[name] == pytest.approx(facts, rel=1e-9, abs=1e-12)
 
 
 def reasons(
@@ -298,6 +339,102 @@ def test_the_page_is_whole_and_shows_rows_that_break_a_rule() -> None:
     assert html.index("largest 999.25") < html.index("Every rule") < html.rindex("<td>999.25</td>")
     for promise in ("never null", "name a row once", "at most 48 h after at", "one of auto", "within −40…150 °C"):
         assert promise in html
+
+
+USUAL: list[Statistics] = [
+    {"temperature": {"mean": 70 + 0.1 * (i % 5), "std": 6 + 0.1 * (i % 3), "nulls": 0.0}} for i in range(14)
+]
+
+
+def test_mean_and_spread_are_held_against_history() -> None:
+    """A shift, a widening and nulls that no single limit would catch are refused, with what is usual."""
+    watched: dict[str, Any] = {
+        "columns": {"temperature": ColumnContract(max_null_share=1)}, "distribution": {"spread": 10}
+    }  # fmt: skip
+    assert reasons(delivery(), past=USUAL, **watched) == []
+    (told,) = reasons(delivery(temperature=np.linspace(75.0, 95.0, 48)), past=USUAL, **watched)
+    assert told.startswith(
+        "temperature: the mean is 85, usual is 70.2 (median of 14 deliveries), allowed 67.15 to 73.25"
+    )
+    (told,) = reasons(delivery(temperature=np.linspace(30.0, 110.0, 48)), past=USUAL, **watched)
+    assert told.startswith("temperature: the spread is 23.8298, usual is 6.1")
+    frame = delivery()
+    frame.loc[::4, "temperature"] = np.nan
+    (told,) = reasons(frame, past=USUAL, **watched)
+    assert told.startswith("temperature: null in 25 % of the rows, usual is 0 %")
+
+
+def test_with_too_little_history_nobody_can_tell_what_is_usual() -> None:
+    """Thirteen deliveries do not suffice, the page says so, and statistics are taken for those to come."""
+    found = check(delivery(temperature=1.0), past=USUAL[:13], distribution={})
+    assert found.passed
+    assert "13 accepted deliveries, 14 are needed to know what is usual" in found.html
+    assert found.statistics["temperature"]["mean"] == 1.0
+    assert check(delivery()).statistics == {}
+
+
+def test_the_usual_is_seldom_called_unusual() -> None:
+    """On 4,000 histories of normal daily means, less than one in a thousand next means lies outside the bounds."""
+    rng = np.random.default_rng(0)
+    days = rng.standard_normal((4000, 15))
+    bounds = [robust_bounds(list(past), 10, 0.0) for past in days[:, :14]]
+    outside = sum(not low <= new <= high for (low, high), new in zip(bounds, days[:, 14], strict=True))
+    assert outside <= 4
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_every_entity_must_be_known(tmp_path: Path, ending: str) -> None:
+    """Rows of others are counted with an example; a share of them may be exempt; 17 and '17' name the same."""
+    table = tmp_path / f"devices.{ending}"
+    keys = pd.DataFrame({"device": ["a", "17"]})
+    keys.to_csv(table, index=False) if ending == "csv" else keys.to_parquet(table)
+    known = {"kind": ending, "uri": str(table)}
+    assert reasons(delivery(), known_entities=known) == [
+        f"device: 24 of 48 rows (50.0 %) are of entities that are not in {table}, for example 'b'."
+    ]
+    assert reasons(delivery(), known_entities=known | {"max_unknown_share": 0.5}) == []
+    assert reasons(delivery(device=17), known_entities=known, unique=False) == []
+    assert len(reasons(delivery(device=18), known_entities=known, unique=False)) == 1
+
+
+def test_without_a_table_of_entities_nobody_can_tell_which_are_known(tmp_path: Path) -> None:
+    """An absent or empty table, or one without the column, is an error, not a delivery full of strangers."""
+    known = {"kind": "csv", "uri": str(tmp_path / "devices.csv")}
+    with pytest.raises(NoDataError, match="is not there"):
+        check(delivery(), known_entities=known)
+    (tmp_path / "devices.csv").write_text("device\n")
+    with pytest.raises(NoDataError, match="holds no key"):
+        check(delivery(), known_entities=known)
+    (tmp_path / "devices.csv").write_text("devise\na\n")
+    with pytest.raises(SchemaError, match="Did you mean 'devise'"):
+        check(delivery(), known_entities=known)
+
+
+def test_a_query_must_find_nothing() -> None:
+    """What it finds is counted and shown; aggregates over the delivery work as well."""
+    jump = 'SELECT device, "at", temperature FROM delivery WHERE temperature > 79'
+    found = check(delivery(), queries=[{"name": "hot", "sql": jump}])
+    assert found.reasons == ("hot: the query finds 3 rows, and must find none.",)
+    assert found.findings[-1].examples["temperature"].max() == 80
+    quiet = "SELECT device FROM delivery GROUP BY device HAVING count(*) < 24;"
+    assert reasons(delivery(), queries=[{"name": "quiet devices", "sql": quiet}]) == []
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT temprature FROM delivery",
+        "SELECT * FROM",
+        "DROP TABLE delivery",
+        "SELECT 1; SELECT 2",
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT * FROM read_text('/etc/hostname')",
+    ],
+)
+def test_a_query_that_cannot_be_run_is_an_error_and_not_bad_data(sql: str) -> None:
+    """Mistyped, not one SELECT, or after anything but the delivery: files are not for queries."""
+    with pytest.raises(DataError, match=r"'odd' .* could not be carried out: .* says nothing about the data"):
+        check(delivery(), queries=[{"name": "odd", "sql": sql}])
 
 
 @settings(deadline=None, max_examples=12)
