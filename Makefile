@@ -34,7 +34,7 @@ demo: setup  ## live through eight nights of the sample fleet, through Airflow; 
 # tests/faults forks, so its processes must not have run anything else; with ARGS that name tests, only those are run.
 test: setup  ## the whole suite, README examples included
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
-	$(if $(filter-out -%,$(ARGS)),,$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS) tests/faults)
+	$(if $(filter-out -%,$(ARGS)),,$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS) tests/faults)
 
 lint: setup  ## style, imports between rooms, docstrings of tests
 	$(BIN)/ruff check .

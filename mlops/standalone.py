@@ -8,6 +8,7 @@ One rule: Airflow is run as a program, `python -m airflow`; it is never imported
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -81,6 +82,8 @@ def airflow_environment(config: MLOpsConfig) -> dict[str, str]:
 
 def _written(value: object) -> str:
     """A setting as an environment variable says it."""
+    if isinstance(value, dict):
+        return json.dumps(value)
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 

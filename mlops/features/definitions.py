@@ -6,12 +6,15 @@ One rule: the order of features is the one declared; it never comes from an answ
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from mlops.errors import FeatureError, did_you_mean
+from mlops.features.derived import bound
 from mlops.features.engineering import Recipe
+from mlops.features.repository import column_functions
 
 FEATURE_TIMESTAMP = "feature_timestamp"
 FEATURE_KNOWN_AT = "feature_known_at"
@@ -110,6 +113,9 @@ def _read_view(feast: Any, projection: Any, service: str) -> ViewInfo:
             hint="Give the view one entity.",
         )
     recipe = recipe_of(view)
+    if recipe is not None and recipe.derived:
+        functions = column_functions(Path(feast.config.repo_path))
+        recipe = replace(recipe, derived=bound(recipe.derived, functions))
     return ViewInfo(
         name=view.name,
         dataset=view.tags.get(DATASET_TAG, ""),

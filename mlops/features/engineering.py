@@ -12,15 +12,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from mlops.errors import FeatureError, SchemaError, did_you_mean
+from mlops.features.derived import Derivation, Made, add, split
 from mlops.features.windows import Readings, Spans, previous_reading, spans_within, summarise
 
 Floats = npt.NDArray[np.float64]
@@ -30,6 +32,7 @@ CREATED = "created_timestamp"
 WINDOWED = ("mean", "std", "min", "max", "slope", "deviation", "count")
 POINTWISE = ("value", "rate")
 CALENDAR = ("hour", "weekday", "season")
+_KEYS = ("columns", "windows", "statistics", "calendar", "reach")
 _LAG = re.compile(r"lag([1-9]\d*)")
 _MICROSECONDS_PER_HOUR = 3_600_000_000
 _PERIODS = {"hour": 24.0, "weekday": 7 * 24.0, "season": 365.2425 * 24.0}  # [h]
@@ -55,21 +58,23 @@ class Recipe:
     A window of `1h` at time t holds the readings in (t − 1 h, t]. Nulls in it are skipped.
 
     Args:
-        columns: numeric columns of the data set.
+        columns: numeric columns of the data set, or functions declared with `mlops.features.derived.column`.
         windows: lengths as pandas writes them (`"30min"`, `"6h"`, `"1d"`).
         statistics: what to compute, from the table.
         calendar: any of `hour`, `weekday`, `season`.
         reach: how far back `rate` and `lag<k>` look, inclusive.
+        derived: how those columns are made that are functions; found in `columns`.
 
     Raises:
         FeatureError: an unknown statistic, a wrong window, or a statistic without the window it needs.
     """
 
-    columns: tuple[str, ...]
+    columns: tuple[str | Made, ...]
     windows: tuple[str, ...] = ()
     statistics: tuple[str, ...] = ("value",)
     calendar: tuple[str, ...] = ()
     reach: str = "1d"
+    derived: tuple[Derivation, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("columns", "windows", "statistics", "calendar"):
@@ -77,6 +82,9 @@ class Recipe:
             if isinstance(values, str):
                 raise FeatureError(f"Recipe.{name} is the text {values!r}.", hint=f"Write {name}=({values!r},).")
             object.__setattr__(self, name, tuple(values))
+        names, derived = split(self.columns)
+        object.__setattr__(self, "columns", names)
+        object.__setattr__(self, "derived", (*self.derived, *derived))
         for statistic in self.statistics:
             if statistic not in WINDOWED + POINTWISE and not _LAG.fullmatch(statistic):
                 hint = did_you_mean(statistic, [*WINDOWED, *POINTWISE, "lag1"])
@@ -88,17 +96,28 @@ class Recipe:
             _length(length)
         if self._windowed and not self.windows:
             raise FeatureError(f"{', '.join(self._windowed)} need windows.", hint='Add windows=("1h",), or drop them.')
-        names = self.feature_names
-        if repeated := sorted({name for name in names if names.count(name) > 1}):
+        made = self.feature_names
+        if repeated := sorted({name for name in made if made.count(name) > 1}):
             raise FeatureError(f"The recipe makes {', '.join(repeated)} twice.", hint="Name each part once.")
-        if not names:
+        if not made:
             raise FeatureError("The recipe makes no feature.", hint="Name columns and statistics, or a calendar.")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns that statistics are taken of, those made by functions included."""
+        return tuple(name for name in self.columns if isinstance(name, str))
+
+    @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """Columns of the data set that the features are made of, each once."""
+        made = {each.name: each.inputs for each in self.derived}
+        return tuple(dict.fromkeys(source for name in self.names for source in made.get(name, (name,))))
 
     @cached_property
     def feature_names(self) -> tuple[str, ...]:
         """Names of the features, in the order of the table that `engineer` returns."""
         names: list[str] = []
-        for column in self.columns:
+        for column in self.names:
             for statistic in self.statistics:
                 if statistic == "value":
                     names.append(column)
@@ -126,12 +145,19 @@ class Recipe:
 
     def to_json(self) -> str:
         """The recipe as one line of JSON; `from_json` reads it."""
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps(self._facts(), sort_keys=True)
 
     @cached_property
     def fingerprint(self) -> str:
         """Names the recipe: tables made with different ones do not mix."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+        facts = self._facts()
+        for each in facts.get("derived", ()):
+            del each["unit"], each["meaning"]  # words change no value
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = {key: getattr(self, key) for key in _KEYS}
+        return facts | ({"derived": [each.facts() for each in self.derived]} if self.derived else {})
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:
@@ -141,7 +167,9 @@ class Recipe:
         >>> Recipe.from_json(recipe.to_json()) == recipe
         True
         """
-        return cls(**json.loads(text))
+        facts = json.loads(text)
+        derived = [Derivation(**each | {"inputs": tuple(each["inputs"])}) for each in facts.pop("derived", ())]
+        return cls(**facts, derived=tuple(derived))
 
 
 def engineer(
@@ -168,9 +196,9 @@ def engineer(
     Raises:
         SchemaError: a column is missing, not numeric, or a timestamp is null or without zone.
     """
-    table = _checked(rows, recipe, entity, event, known_at)
+    table = _checked(add(rows, recipe.derived), recipe, entity, event, known_at)
     readings = Readings.of(
-        table[entity], _microseconds(table[event]), _microseconds(table[known_at]), table[list(recipe.columns)]
+        table[entity], _microseconds(table[event]), _microseconds(table[known_at]), table[list(recipe.names)]
     )
     wanted = np.arange(len(readings))
     if since is not None:
@@ -238,7 +266,7 @@ def _length(text: str) -> pd.Timedelta:
 
 
 def _checked(rows: pd.DataFrame, recipe: Recipe, entity: str, event: str, known_at: str) -> pd.DataFrame:
-    for column in (entity, event, known_at, *recipe.columns):
+    for column in (entity, event, known_at, *recipe.names):
         if column not in rows.columns:
             hint = f"{did_you_mean(column, map(str, rows.columns))} Correct the recipe, or deliver the column."
             raise SchemaError(f"Column {column!r} is missing.", hint=hint)
@@ -246,7 +274,7 @@ def _checked(rows: pd.DataFrame, recipe: Recipe, entity: str, event: str, known_
         kind = rows[column].dtype
         if not isinstance(kind, pd.DatetimeTZDtype):
             raise SchemaError(f"Column {column!r} is {kind}, expected timestamps with a zone.", hint="Convert to UTC.")
-    for column in recipe.columns:
+    for column in recipe.names:
         if not (pd.api.types.is_numeric_dtype(rows[column].dtype) or rows[column].isna().all()):
             raise SchemaError(
                 f"Column {column!r} is {rows[column].dtype}, expected numbers.",

@@ -61,7 +61,7 @@ def engineer_on_spark(
     total = rows.count() if count is None else count
     cores = int(str(rows.sparkSession.conf.get("spark.sql.shuffle.partitions")))
     groups = max(cores, math.ceil(total / ROWS_PER_GROUP))
-    needed = dict.fromkeys([entity, event, known_at, *recipe.columns])
+    needed = dict.fromkeys([entity, event, known_at, *recipe.inputs])
     if POSITION in rows.columns:
         needed[POSITION] = None
     kernel = _kernel(recipe, entity, event, known_at, since)

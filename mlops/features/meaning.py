@@ -39,13 +39,18 @@ def meanings(recipe: Recipe, units: Mapping[str, str] | None = None) -> dict[str
     {'pressure': 'pressure, as it was read [bar]', 'pressure_slope_1h': 'trend of pressure over the last 1h [bar/h]'}
     """
     told: dict[str, str] = {}
-    for column in recipe.columns:
-        unit = (units or {}).get(column, "")
+    measured_in = dict(units or {}) | {each.name: each.unit for each in recipe.derived}
+    for column in recipe.names:
+        unit = measured_in.get(column, "")
         for statistic in recipe.statistics:
             for name, window in _names(recipe, column, statistic):
                 said, measure = _said(statistic)
                 measured = measure.format(unit=unit) if unit else ""
                 told[name] = said.format(column=column, window=window) + (f" [{measured}]" if measured else "")
+    for each in recipe.derived:
+        if each.name in told and each.meaning:
+            said = each.meaning[0].lower() + each.meaning[1:] + (f" [{each.unit}]" if each.unit else "")
+            told[each.name] = f"{said}, made of {' and '.join(each.inputs)}"
     for part in recipe.calendar:
         for wave in ("sin", "cos"):
             told[f"{part}_{wave}"] = f"{_CALENDAR[part]} (UTC) on a circle, {wave} [−1…1]"

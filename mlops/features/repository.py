@@ -21,6 +21,7 @@ import yaml
 
 from mlops.config import MLOpsConfig
 from mlops.errors import ConfigError, FeatureError, did_you_mean
+from mlops.features.derived import Derivation, derivation_of
 
 _IMPORTING = threading.RLock()
 
@@ -90,6 +91,19 @@ def declared(folder: Path, root: str) -> list[Any]:
                         hint="Rename one of them.",
                     )
     return list(found.values())
+
+
+def column_functions(folder: Path) -> dict[str, Derivation]:
+    """The columns that the repository's files make by functions, by `module:function`.
+
+    Raises:
+        FeatureError: a file cannot be imported.
+    """
+    from mlops.features.views import rooted_at
+
+    with _IMPORTING, rooted_at(""), _alone_on_the_path(folder):
+        things = [thing for path in python_files(folder) for thing in vars(_imported(path, folder)).values()]
+    return {made.path: made for made in map(derivation_of, things) if made is not None}
 
 
 def _imported(path: Path, folder: Path) -> Any:

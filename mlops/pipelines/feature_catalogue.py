@@ -8,6 +8,7 @@ One rule: what is declared but not stored yet is shown as such; its freshness ca
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -53,7 +54,7 @@ class ViewEntry:
     profile: ViewProfile
     age_hours: float | None  # of the newest reading at the time asked; None: nothing stored
     freshness: Freshness
-    recipe: dict[str, Any] | None  # columns, windows, statistics, calendar
+    recipe: dict[str, Any] | None  # as it rides in the registry
 
 
 def catalogue(services: Services, last_days: int = 1) -> tuple[ViewEntry, ...]:
@@ -124,9 +125,7 @@ def _entry(services: Services, found: _Declared, name: str, last_days: int) -> V
         profile=seen,
         age_hours=age / timedelta(hours=1) if age is not None else None,
         freshness=_freshness(age, ttl),
-        recipe={key: getattr(recipe, key) for key in ("columns", "windows", "statistics", "calendar")}
-        if recipe
-        else None,
+        recipe=json.loads(recipe.to_json()) if recipe else None,
     )
 
 

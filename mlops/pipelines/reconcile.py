@@ -24,6 +24,10 @@ from mlops.services import Services
 from mlops.spec import ModelSpec
 
 CHAMPION = "champion"
+KINDS = frozenset(  # of findings, and of the incidents that tell of them
+    {"cut_short", "champion_deleted", "champion_damaged", "alias_set", "alias_moved", "alias_deleted", "alias_double"}
+    | {"stage"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ def run(services: Services, spec: ModelSpec, repair: bool | None = None) -> Step
 
     Returns:
         nothing_to_do (all agrees), done (all was put back) or no (something stays as it is: it was only reported, or
-        cannot be put back); the record holds `findings` and `repaired`.
+        cannot be put back); the record holds `findings` and `repaired`. Incidents of what agrees again are resolved.
 
     Raises:
         LeaseError: a change of the champion is under way.
@@ -65,6 +69,7 @@ def run(services: Services, spec: ModelSpec, repair: bool | None = None) -> Step
             if mend and finding.repair is not None:
                 _record(services, where, finding)
                 finding.repair()
+        _resolve(services, spec, findings(services, champions.standing(services, spec.name)) if mend else found)
     if not found:
         return report("reconcile", spec, today, "nothing_to_do", f"{spec.name}: alias, stages and ledger agree.")
     left = [finding for finding in found if not (mend and finding.repair)]
@@ -197,6 +202,14 @@ def _tell(services: Services, spec: ModelSpec, finding: Finding, *, repaired: bo
         else f"See mlops champion {spec.name} --history, then mlops reconcile {spec.name} --repair, or roll back.",
     )
     services.alerts.raise_incident(incident, channels=spec.alerts.channels, runbook=spec.alerts.runbook)
+
+
+def _resolve(services: Services, spec: ModelSpec, left: list[Finding]) -> None:
+    """End the incidents of what agrees again, by a repair here or because somebody has put it right."""
+    still = {finding.kind for finding in left}
+    told = {one.kind for one in services.alerts.list_incidents(spec.name) if one.resolved_at is None}
+    for kind in sorted((told & KINDS) - still):
+        services.alerts.resolve(spec.name, kind, at=services.clock())
 
 
 def _record(services: Services, where: Standing, finding: Finding) -> None:

@@ -65,7 +65,7 @@ def _view(spec: ModelSpec, view: Any) -> list[str]:
     recipe = recipe_of(view)
     if recipe is None or view.tags.get(DATASET_TAG) != spec.dataset:
         return found  # another model's data set, under that model's contract
-    for column in recipe.columns:
+    for column in recipe.inputs:
         if column not in spec.contract.columns:
             near = did_you_mean(column, spec.contract.columns)
             found.append(f"contract.columns: lacks {column!r}, which view {view.name!r} is made of. {near}")

@@ -179,7 +179,7 @@ def _injected(services: Services, spec: ModelSpec, raw: pd.DataFrame, table: pd.
     first = table.loc[table["part"] != "fit", "observed_at"].min()
     lookback = max(view.recipe.lookback for view in views if view.recipe)
     recent = raw[raw[spec.timestamps.event] >= first - lookback]
-    columns = sorted({column for view in views if view.recipe for column in view.recipe.columns})
+    columns = sorted({column for view in views if view.recipe for column in view.recipe.inputs})
     faulty, mask = injection.inject_faults(
         recent, columns=columns, entity=spec.entity, event=spec.timestamps.event, rng=np.random.default_rng(spec.seed)
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.faults.disturbances import Writes
+from tests.faults.postgres import Postgres
 from tests.faults.world import DAYS, FIRST, SECOND, STEPS, World, asked, state, work
 
 HERE = Path(__file__).parent
@@ -36,9 +39,24 @@ class Prepared:
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """An installation on SQLite."""
+    return _prepared(World(tmp_path_factory.mktemp("world")))
+
+
+@pytest.fixture(scope="session")
+def prepared_on_postgresql(tmp_path_factory: pytest.TempPathFactory, postgres_server: str) -> Iterator[Prepared]:
+    """An installation whose ledger and MLflow are on PostgreSQL."""
+    postgres = Postgres(postgres_server, f"faults_{uuid.uuid4().hex[:12]}")
+    try:
+        postgres.make()
+        yield _prepared(World(tmp_path_factory.mktemp("world"), postgres))
+    finally:
+        postgres.drop()
+
+
+def _prepared(world: World) -> Prepared:
     """Two nights lived through; of the second one, the state before each step is kept."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    world = World(tmp_path_factory.mktemp("world"))
     world.deliver()
     expected: dict[str, Any] = {}
     writes: dict[str, int] = {}
@@ -86,6 +104,13 @@ def _import(names: list[str]) -> None:
             "duckdb",
             "skops",
             "model_signing",
+            "psycopg",
         ):
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Puts a cell into the matrix that is printed at the end, from whichever process the test runs in."""
+    return lambda step, fault, text: record_property("faults", [step, fault, text])

@@ -11,10 +11,14 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
+
+if TYPE_CHECKING:
+    from tests.faults.world import World
 
 _CHANGES = ("INSERT", "UPDATE", "DELETE")
 
@@ -81,19 +85,21 @@ def full_disk() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
-def lost_database(part: str) -> Callable[[], None]:
-    """From here on connections to a database are closed under those who use them, and no new one is given.
+def lost_database(world: World, *databases: str) -> Callable[[], None]:
+    """From here on connections to databases are closed under those who use them, and no new one is given.
 
     Args:
-        part: what the database's file is below: "ledger", "mlflow", or "" for both.
+        world: on PostgreSQL the server ends them and lets nobody in; a file's are closed whenever they are used.
+        databases: "ledger", "mlflow" or both.
     """
 
     def strike() -> None:
-        def ours(connection: Any) -> bool:
-            return f"/{part}" in str(connection.engine.url)
+        if world.postgres:
+            world.postgres.lose(databases)
+            return
 
         def execute(connection: Any, *_: Any) -> None:
-            if ours(connection):
+            if Path(connection.engine.url.database or "").stem in databases:
                 connection.connection.dbapi_connection.close()
 
         event.listen(sa.Engine, "before_cursor_execute", execute)
@@ -101,14 +107,25 @@ def lost_database(part: str) -> Callable[[], None]:
     return strike
 
 
-FAULTS: dict[str, Callable[[], None]] = {
-    "exception": exception,
-    "killed": kill,
-    "ledger lost": lost_database("ledger/"),
-    "MLflow lost": lost_database("mlflow/"),
-    "both lost": lost_database(""),
-    "disk full": full_disk,
+def cut_connections(world: World) -> Callable[[], None]:
+    """The server ends all connections once, as by a restart; who connects again is let in."""
+    assert world.postgres
+    return world.postgres.cut
+
+
+Fault = Callable[["World"], Callable[[], None]]
+FAULTS: dict[str, Fault] = {
+    "exception": lambda _: exception,
+    "killed": lambda _: kill,
+    "ledger lost": lambda world: lost_database(world, "ledger"),
+    "MLflow lost": lambda world: lost_database(world, "mlflow"),
+    "both lost": lambda world: lost_database(world, "ledger", "mlflow"),
+    "disk full": lambda _: full_disk,
 }
+# The server's disk is not ours to fill; instead it ends the connections once, in the middle of what they were at.
+POSTGRES_FAULTS: dict[str, Fault] = {
+    name: fault for name, fault in FAULTS.items() if name not in ("disk full", "both lost")
+} | {"connections cut": cut_connections}
 
 
 class Calls:

@@ -1,4 +1,4 @@
-"""Whatever happens to a step on the way, its retry leaves what one undisturbed run leaves.
+"""Whatever happens to a step on the way, its retry leaves what one undisturbed run leaves; on SQLite and PostgreSQL.
 
 At a chosen write of the first attempt something goes wrong; then the step is tried again, as Airflow does. Versions,
 champion, runs by status, logged models, tables by content, reports and the ledger must be those of a quiet night.
@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 
+from tests.faults.children import ended, fork
 from tests.faults.conftest import Prepared
-from tests.faults.disturbances import FAULTS, Calls, Writes, kill
-from tests.faults.world import SECOND, STEPS, asked, ended, fork, state, work
+from tests.faults.disturbances import FAULTS, POSTGRES_FAULTS, Calls, Writes, kill
+from tests.faults.world import SECOND, STEPS, asked, state, work
 
 pytestmark = pytest.mark.timeout(1800)  # the first test builds the world
+on_postgresql = pytest.mark.xdist_group("postgresql")  # one process builds that world
 EVERYWHERE = os.environ.get("MLOPS_FAULTS") == "all"
 KILLS = 5  # points per step, spread evenly; all of them with MLOPS_FAULTS=all
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
@@ -47,18 +49,14 @@ def attempt(prepared: Prepared, step: str, number: int, at: int = 0, strike: Cal
 def retried(prepared: Prepared, step: str) -> Any:
     """What is there after the next try."""
 
+    prepared.world.mend()
+
     def body() -> Any:
         services = prepared.world.services(9, step)
         work(prepared.world, services, step, SECOND)
         return state(services)
 
     return asked(prepared.world, body)
-
-
-@pytest.fixture
-def tell(record_property: Callable[[str, object], None]) -> Callable[..., None]:
-    """Puts a cell into the matrix that is printed at the end, from whichever process the test runs in."""
-    return lambda step, fault, text: record_property("faults", [step, fault, text])
 
 
 def table(cells: dict[tuple[str, str], str]) -> list[str]:
@@ -82,35 +80,88 @@ def test_a_retry_leaves_what_an_undisturbed_run_leaves(
     prepared: Prepared, step: str, fault: str, tell: Callable[..., None]
 ) -> None:
     """For each step and fault: disturb the first try at a write, try again, compare everything."""
-    tell(step, fault, "DIFFERS")
-    where = points(prepared.writes[step], KILLS if fault == "killed" else 1)
-    for at in where:
-        prepared.world.restore(step)
-        code = ended(attempt(prepared, step, 1, at, FAULTS[fault]))
-        assert code == (-signal.SIGKILL if fault == "killed" else 1), f"{step} was not disturbed at write {at}"
-        verdict(prepared, step, fault, f"write {at} of {prepared.writes[step]}", retried(prepared, step))
-    tell(step, fault, "same" if len(where) == 1 else f"same ({len(where)} of {prepared.writes[step]} writes)")
+    disturb(prepared, step, fault, tell)
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_two_at_once_leave_what_one_leaves(prepared: Prepared, step: str, tell: Callable[..., None]) -> None:
     """The same step started twice at once: one works, the other waits for it, finds it done or is refused."""
-    tell(step, "two at once", "DIFFERS")
-    prepared.world.restore(step)
-    both = [attempt(prepared, step, number) for number in (1, 1)]
-    codes = [ended(pid) for pid in both]
-    assert 0 in codes
-    verdict(prepared, step, "two at once", "the start", retried(prepared, step))
-    tell(step, "two at once", "same")
+    start_twice(prepared, step, tell)
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_an_orphan_beside_its_retry_changes_nothing(prepared: Prepared, step: str, tell: Callable[..., None]) -> None:
     """The supervisor alone was killed: the first try stands still, the second does it all, then the first goes on."""
-    tell(step, "orphan", "DIFFERS")
-    world = prepared.world
+    leave_orphan(prepared, step, tell)
+
+
+@on_postgresql
+@pytest.mark.parametrize("fault", POSTGRES_FAULTS)
+@pytest.mark.parametrize("step", STEPS)
+def test_on_postgresql_a_retry_leaves_what_an_undisturbed_run_leaves(
+    prepared_on_postgresql: Prepared, step: str, fault: str, tell: Callable[..., None]
+) -> None:
+    """The same with ledger and MLflow on PostgreSQL, whose server ends connections in the middle of a transaction."""
+    disturb(prepared_on_postgresql, step, fault, tell)
+
+
+@on_postgresql
+@pytest.mark.parametrize("step", STEPS)
+def test_on_postgresql_two_at_once_leave_what_one_leaves(
+    prepared_on_postgresql: Prepared, step: str, tell: Callable[..., None]
+) -> None:
+    """The same step started twice at once, where no file lock keeps two writers apart."""
+    start_twice(prepared_on_postgresql, step, tell)
+
+
+@on_postgresql
+@pytest.mark.parametrize("step", STEPS)
+def test_on_postgresql_an_orphan_beside_its_retry_changes_nothing(
+    prepared_on_postgresql: Prepared, step: str, tell: Callable[..., None]
+) -> None:
+    """The orphan goes on after its retry, its connections still open."""
+    leave_orphan(prepared_on_postgresql, step, tell)
+
+
+# --- what the tests do, on either ------------------------------------------------------------------------------------
+
+
+def disturb(prepared: Prepared, step: str, fault: str, tell: Callable[..., None]) -> None:
+    """Meet the first try with a fault, and compare what the second leaves."""
+    world, name = prepared.world, column(prepared, fault)
+    tell(step, name, "DIFFERS")
+    made = (POSTGRES_FAULTS if world.postgres else FAULTS)[fault](world)
+    kills = 3 if world.postgres else KILLS
+    where = points(prepared.writes[step], {"killed": kills, "connections cut": 2}.get(fault, 1))
+    for at in where:
+        world.restore(step)
+        code = ended(attempt(prepared, step, 1, at, made))
+        # Who finds the server again may well go on; everything else ends the try.
+        allowed = {"killed": (-signal.SIGKILL,), "connections cut": (0, 1)}.get(fault, (1,))
+        assert code in allowed, f"{step} was not disturbed at write {at}"
+        verdict(prepared, step, name, f"write {at} of {prepared.writes[step]}", retried(prepared, step))
+    tell(step, name, "same" if len(where) == 1 else f"same ({len(where)} of {prepared.writes[step]} writes)")
+
+
+def start_twice(prepared: Prepared, step: str, tell: Callable[..., None]) -> None:
+    """Start a step twice, and compare."""
+    name = column(prepared, "two at once")
+    tell(step, name, "DIFFERS")
+    prepared.world.restore(step)
+    both = [attempt(prepared, step, number) for number in (1, 1)]
+    codes = [ended(pid) for pid in both]
+    assert 0 in codes
+    verdict(prepared, step, name, "the start", retried(prepared, step))
+    tell(step, name, "same")
+
+
+def leave_orphan(prepared: Prepared, step: str, tell: Callable[..., None]) -> None:
+    """Stop the first try between two calls, have the second do all, let the first go on, and compare."""
+    world, name = prepared.world, column(prepared, "orphan")
+    tell(step, name, "DIFFERS")
+    world.restore(step)
     total = asked(world, lambda: _calls(prepared, step))
-    for at in points(total, 3):
+    for at in points(total, 1 if world.postgres else 3):
         world.restore(step)
         orphan = fork(lambda at=at: _stopping(prepared, step, at), world.root / "orphan.json")
         _wait_until_stopped(orphan)
@@ -120,12 +171,16 @@ def test_an_orphan_beside_its_retry_changes_nothing(prepared: Prepared, step: st
             os.kill(orphan, signal.SIGCONT)
             ended(orphan)
         found = asked(world, lambda: state(world.services(9, step)))
-        verdict(prepared, step, "orphan", f"call {at} of {total}", found)
-    tell(step, "orphan", "same")
+        verdict(prepared, step, name, f"call {at} of {total}", found)
+    tell(step, name, "same")
+
+
+def column(prepared: Prepared, fault: str) -> str:
+    """What the matrix calls a fault."""
+    return f"{fault}, PostgreSQL" if prepared.world.postgres else fault
 
 
 def _calls(prepared: Prepared, step: str) -> int:
-    prepared.world.restore(step)
     counted = Calls()
     work(prepared.world, prepared.world.services(1, step), step, SECOND)
     return counted.count
@@ -150,12 +205,16 @@ def _wait_until_stopped(pid: int) -> None:
 
 def test_the_page_shows_the_matrix_that_is_tested() -> None:
     """docs/faults.md names every step and every fault of this suite; `MLOPS_WRITE_DOCS=1` writes it anew."""
-    faults = [*FAULTS, "two at once", "orphan"]
-    lines = "\n".join(table({(step, fault): "same" for step in STEPS for fault in faults}))
-    text = PAGE.read_text(encoding="utf-8")
-    head, _, rest = text.partition("<!-- matrix -->\n")
-    tail = rest.partition("<!-- /matrix -->")[2]
-    made = f"{head}<!-- matrix -->\n{lines}\n<!-- /matrix -->{tail}"
+    own = ["two at once", "orphan"]
+    tables = {
+        "matrix": {(step, fault): "same" for step in STEPS for fault in [*FAULTS, *own]},
+        "postgresql": {(step, fault): "same" for step in STEPS for fault in [*POSTGRES_FAULTS, *own]},
+    }
+    made = PAGE.read_text(encoding="utf-8")
+    for name, cells in tables.items():
+        head, _, rest = made.partition(f"<!-- {name} -->\n")
+        tail = rest.partition(f"<!-- /{name} -->")[2]
+        made = "\n".join([f"{head}<!-- {name} -->", *table(cells), f"<!-- /{name} -->{tail}"])
     if os.environ.get("MLOPS_WRITE_DOCS") == "1":
         PAGE.write_text(made, encoding="utf-8")
     assert PAGE.read_text(encoding="utf-8") == made

@@ -6,13 +6,9 @@ parent has only imported what they need: it opens no database and fits nothing, 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
-import signal
-import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +23,8 @@ from mlops.config import MLOpsConfig
 from mlops.data import fleet
 from mlops.services import Services
 from mlops.spec import ModelSpec
+from tests.faults.children import ended, fork
+from tests.faults.postgres import Postgres
 
 ROOT = Path(__file__).parents[2]
 FLEET = fleet.FleetConfig(devices=6, step_minutes=30, faults_per_device_day=1.0)
@@ -53,9 +51,13 @@ SPEC = {
 
 @dataclass(frozen=True)
 class World:
-    """One installation below `root`, always at the same path, because MLflow keeps absolute ones."""
+    """One installation below `root`, always at the same path, because MLflow keeps absolute ones.
+
+    Ledger and MLflow are SQLite files below it or, where a server is given, databases of their own there.
+    """
 
     root: Path
+    postgres: Postgres | None = None
 
     @property
     def var(self) -> Path:
@@ -72,26 +74,42 @@ class World:
             "AIRFLOW_CTX_TRY_NUMBER": str(attempt),
         }
         values = {"home": ROOT, "var": str(self.var), "models_dir": self.root / "models", "code_version": "test"}
+        if self.postgres:
+            values |= {"ledger_url": self.postgres.url("ledger"), "tracking_uri": self.postgres.url("mlflow")}
         return Services.open(MLOpsConfig.build(values, variables))
 
     def deliver(self) -> None:
         """Write the spec and the deliveries."""
+        self.write_spec("fleet")
+        for day in DAYS:
+            fleet.write_delivery(FLEET, day, f"{self.var}/inbox")
+
+    def write_spec(self, name: str, **changes: Any) -> None:
+        """Write the spec of a model, with top-level keys changed."""
         spec = yaml.safe_load((ROOT / "config" / "models" / "fleet_anomaly.yaml").read_text(encoding="utf-8")) | SPEC
         spec["gates"] = spec["gates"] | {"floor": 0.0, "min_rows": 10, "min_positives": 1, "budget_slack": 1000.0}
         spec["gates"] |= {"comparison": "non_inferiority", "margin": 0.9, "max_row_latency_ms": 10_000.0}
-        (self.root / "models").mkdir(parents=True)
-        (self.root / "models" / "fleet.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
-        for day in DAYS:
-            fleet.write_delivery(FLEET, day, f"{self.var}/inbox")
+        (self.root / "models").mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(spec | {"name": name} | changes)
+        (self.root / "models" / f"{name}.yaml").write_text(text, encoding="utf-8")
 
     def keep(self, name: str) -> None:
         """Keep the present state under a name."""
         shutil.copytree(self.var, self.root / "kept" / name)
+        if self.postgres:
+            self.postgres.keep(name)
 
     def restore(self, name: str) -> None:
         """Go back to a kept state."""
         shutil.rmtree(self.var, ignore_errors=True)
         shutil.copytree(self.root / "kept" / name, self.var)
+        if self.postgres:
+            self.postgres.restore(name)
+
+    def mend(self) -> None:
+        """Have a database that was lost answer again."""
+        if self.postgres:
+            self.postgres.mend()
 
     # --- what tasks hand over ---------------------------------------------------------------------------------------
 
@@ -131,41 +149,6 @@ def work(world: World, services: Services, step: str, day: Any = SECOND) -> None
         assert answer.outcome == "done", answer.reason
 
 
-# --- children -------------------------------------------------------------------------------------------------------
-
-
-def fork(body: Callable[[], Any], answer: Path | None = None) -> int:
-    """Start a child that runs `body` and ends: 0, or 1 with a traceback beside `answer`."""
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        result = body()
-        if answer is not None:
-            answer.write_text(json.dumps(result), encoding="utf-8")
-        code = 0
-    except BaseException:  # noqa: BLE001 - whatever ends a child is what the test is about
-        if answer is not None:
-            with contextlib.suppress(OSError):
-                answer.with_suffix(".err").write_text(traceback.format_exc(), encoding="utf-8")
-    finally:
-        os._exit(code)
-
-
-def ended(pid: int, seconds: float = 400) -> int:
-    """The exit code of a child: negative for a signal."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.005)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    raise AssertionError(f"a child was still at work after {seconds} s")
-
-
 def asked(world: World, body: Callable[[], Any]) -> Any:
     """What `body` answers in a child of its own; an error there is one here."""
     answer = world.root / "answer.json"
@@ -179,23 +162,23 @@ def asked(world: World, body: Callable[[], Any]) -> Any:
 # --- what is compared -----------------------------------------------------------------------------------------------
 
 
-def state(services: Services) -> dict[str, Any]:
-    """All that must be the same at the end: versions, aliases, runs, models, tables, reports, ledger, leases."""
+def state(services: Services, name: str = "fleet") -> dict[str, Any]:
+    """All of a model that must be the same at the end: versions, aliases, runs, files, tables, ledger, leases."""
     client = services.tracker.client
-    versions = services.registry.versions("fleet")
+    versions = services.registry.versions(name)
     for version in versions:
         services.registry.verify(version)  # signed, and its files whole
-    experiment = client.get_experiment_by_name("fleet")
+    experiment = client.get_experiment_by_name(name)
     runs = client.search_runs([experiment.experiment_id]) if experiment else []
     names = {run.info.run_id: run.info.run_name for run in runs}
     models = client.search_logged_models([experiment.experiment_id]) if experiment else []
     var = Path(services.config.var)
     tops = ("training_sets", "reports", "predictions")
-    files = sorted(path for top in tops for path in (var / top).rglob("*") if path.is_file())
-    entries = services.ledger.entries()
+    files = sorted(path for top in tops for path in (var / top / name).rglob("*") if path.is_file())
+    entries = services.ledger.entries(name)
     return {
         "versions": [[v.version, v.candidate, v.stage, v.inputs_hash, v.run_key, v.started_by] for v in versions],
-        "roles": {role: getattr(services.registry.by_alias("fleet", role), "version", None) for role in ROLES},
+        "roles": {role: getattr(services.registry.by_alias(name, role), "version", None) for role in ROLES},
         "runs": _counted(
             f"{run.info.run_name} {run.info.status} below {names.get(run.data.tags.get('mlflow.parentRunId', ''), '-')}"
             for run in runs
@@ -205,7 +188,7 @@ def state(services: Services) -> dict[str, Any]:
         "reports": [str(p.relative_to(var)) for p in files if p.suffix != ".parquet" and not p.name.startswith(".")],
         "ledger": [[e.kind, e.model, e.key or ""] for e in entries if e.kind not in UNCOUNTED],
         "chain": services.ledger.verify(),
-        "leases": sorted(services.leases.living("")),
+        "leases": sorted(lease for lease in services.leases.living("") if name in lease),
     }
 
 

@@ -221,7 +221,8 @@ def test_a_tracking_server_of_somebody_else_is_used_and_not_started(tmp_path: Pa
 
 def test_airflows_processes_see_the_same_installation(config: MLOpsConfig) -> None:
     """A process with this environment, wherever it runs, loads settings equal to those of its maker."""
-    config = config.model_copy(update={"trusted_types": ("plant.Model", "plant.Scaler")})
+    several = {"trusted_types": ("plant.Model", "plant.Scaler"), "roles": {"model-approver": ("alice", "bob")}}
+    config = config.model_copy(update=several)
     environ = {"PATH": os.environ["PATH"]} | standalone.airflow_environment(config)
     code = "from mlops.config import MLOpsConfig; print(MLOpsConfig.load().model_dump_json(exclude={'variables'}))"
     run = subprocess.run([sys.executable, "-c", code], env=environ, cwd="/", capture_output=True, text=True, check=True)

@@ -9,7 +9,7 @@ import pytest
 from mlops.governance.champions import reigns
 from mlops.pipelines import champions, promotion, reconcile, rollback
 from mlops.pipelines.judged import read_judged
-from mlops.records import StepReport
+from mlops.records import Incident, StepReport
 from tests.contenders import Contenders
 from tests.unit.pipelines.test_promotion import alias, kinds, promote, stages
 from tests.unit.pipelines.test_rollback import roll_back
@@ -85,6 +85,35 @@ def test_a_change_from_outside_is_told_and_put_back(
     assert (entry.body["finding"], entry.body["version"]) == (kind, 2)
     assert [reign.version for reign in reigns(two.services.ledger.entries(two.spec.name))] == [1, 2]
     assert run(two).outcome == "nothing_to_do"
+
+
+@pytest.mark.parametrize(("change", "kind"), [(moved, "alias_moved"), (demoted, "stage")])
+def test_an_incident_is_over_when_things_agree_again(
+    two: Contenders, change: Callable[[Contenders], None], kind: str
+) -> None:
+    """Reported, it stays open; put back, here or by hand, it is resolved; of others' incidents nothing is touched."""
+    services, name = two.services, two.spec.name
+
+    def still_open() -> list[str]:
+        return [one.kind for one in services.alerts.list_incidents(name) if one.resolved_at is None]
+
+    other = Incident(f"{name}/drift", name, "drift", services.clock().date(), "normal", "s", "c", "a")
+    services.alerts.raise_incident(other)
+    change(two)
+    for _ in range(2):
+        run(two, repair=False)
+        assert still_open() == [kind, "drift"] or still_open() == ["drift", kind]
+    run(two)
+    assert still_open() == ["drift"]
+    change(two)
+    run(two, repair=False)
+    assert kind in still_open()
+    if kind == "stage":
+        services.registry.client.set_model_version_tag(name, "2", "mlops.stage", "production")
+    else:
+        services.registry.set_alias(name, "champion", 2)
+    assert run(two, repair=False).outcome == "nothing_to_do"
+    assert still_open() == ["drift"]
 
 
 def test_what_agrees_is_left_alone(two: Contenders) -> None:
