@@ -10,6 +10,7 @@
 | `demo` | wall time of `make demo` after installation, peak memory of a task | 3 min a run |
 | `odds` | the catalogue against PyOD's published ROC AUC on seventeen sets | 4 min |
 | `gates` | how often the gates promote a challenger that is worse, equal, better, leaked or swapped | 5 min |
+| `features` | point-in-time joins: our store, Feast's, bare DuckDB and polars, by size; time and peak memory | 15 min |
 | `asd` | detectors and features on twelve real servers, by mean ROC AUC | 10 min |
 """
 
@@ -20,7 +21,7 @@ import os
 import platform
 import sys
 
-NAMES = ("parsing", "overhead", "signing", "lifecycle", "contracts", "demo", "odds", "gates", "asd")
+NAMES = ("parsing", "overhead", "signing", "lifecycle", "contracts", "demo", "odds", "gates", "features", "asd")
 
 
 def main(names: list[str]) -> int:

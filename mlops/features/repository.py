@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import re
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +26,7 @@ from mlops.errors import ConfigError, FeatureError, did_you_mean
 from mlops.features.derived import Derivation, derivation_of
 
 _IMPORTING = threading.RLock()
+_UNKNOWN_FEATURE = re.compile(r"Feature (\S+) does not exist in this feature view")
 
 
 def feast_settings(config: MLOpsConfig) -> dict[str, Any]:
@@ -112,8 +115,22 @@ def _imported(path: Path, folder: Path) -> Any:
         return importlib.import_module(name)
     except Exception as error:
         raise FeatureError(
-            f"{path} cannot be imported: {type(error).__name__}: {error}", hint="Correct the file, then run again."
+            f"{path} cannot be imported: {type(error).__name__}: {error}",
+            hint=f"{_meant(error)} Correct the file, then run again.".strip(),
         ) from error
+
+
+def _meant(error: Exception) -> str:
+    """The feature that was meant, where a service asks a view for one that it does not have.
+
+    Feast's error names the feature, not the view; the view is the object that raised it.
+    """
+    unknown = _UNKNOWN_FEATURE.search(str(error))
+    frames = list(traceback.walk_tb(error.__traceback__))
+    if unknown is None or not frames:
+        return ""
+    view = frames[-1][0].f_locals.get("self")
+    return did_you_mean(unknown.group(1), [field.name for field in getattr(view, "features", [])])
 
 
 @contextmanager

@@ -133,7 +133,7 @@ class _Join:
         self._connection.register("asked", pa.table(columns))
         there = " and ".join(f"{name} is not null" for name in ["moment", *names])
         keys = ", ".join(names)
-        self._join_keys, self._code = "", "0"
+        self._join_keys, self._code, self._named_keys, self._same_keys = "", "0", "", ""
         source = f"select number, 0 as code, moment from asked where {there}"
         if names:
             self._connection.execute(
@@ -141,9 +141,10 @@ class _Join:
                 f"from (select distinct {keys} from asked where {there})"
             )
             source = f"select number, code, moment from asked join keys using ({keys}) where {there}"
-            pairs = zip(self._question.keys, names, strict=True)
-            self._join_keys = "join keys k on " + " and ".join(f"{column(source)} = k.{name}" for source, name in pairs)
-            self._code = "k.code"
+            pairs = list(zip(map(column, self._question.keys), names, strict=True))
+            self._join_keys = "join keys k on " + " and ".join(f"{key} = k.{name}" for key, name in pairs)
+            self._code, self._named_keys = "k.code", "join keys using (code)"
+            self._same_keys = "".join(f" and {key} = f.{name}" for key, name in pairs)
         self._connection.execute(f"create or replace temp table asks as {source}")
 
     def _readings(self, *also: str) -> str:
@@ -168,8 +169,8 @@ class _Join:
         """The readings that were found, and the rows whose reading was not known in time."""
         arrived = f"and {self._created} <= f.moment" if self.known else ""
         body = (
-            f"from {self._table.relation} s {self._join_keys} "
-            f"join found f on f.code = {self._code} and f.event = {self._event} {arrived}"
+            f"from {self._table.relation} s join (select * from found {self._named_keys}) f "
+            f"on f.event = {self._event} {arrived} {self._same_keys}"
         )
         shown = [f"{column(name)} as f{i}" for i, name in enumerate(self._question.features.values())]
         parts = [

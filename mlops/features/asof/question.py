@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from mlops.errors import FeatureError, did_you_mean
+from mlops.errors import FeatureError
 
 _DUMMY = "__dummy_id"  # Feast's join key for views without entities; no source has it
 
@@ -44,7 +44,7 @@ def questions(views: Sequence[Any], references: Sequence[str], *, full_names: bo
         full_names: whether features come out as `view__feature`.
 
     Raises:
-        FeatureError: a view has no source, no event time, or not the feature asked for.
+        FeatureError: a view has no source, or no event time.
     """
     return [_question(view, references, full_names) for view in views]
 
@@ -64,9 +64,6 @@ def _question(view: Any, references: Sequence[str], full_names: bool) -> Questio
     used, shown = view.projection.name_to_use(), view.projection.name_alias or view.name
     known = [field.name for field in view.features]
     asked = [ref.partition(":")[2] for ref in references if ref.startswith(f"{used}:")]
-    for name in asked:
-        if known and name not in known:
-            raise FeatureError(f"View {view.name!r} has no feature {name!r}.", hint=did_you_mean(name, known))
     renamed = view.projection.join_key_map or {}
     return Question(
         view=view.name,

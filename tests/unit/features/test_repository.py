@@ -74,6 +74,17 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     assert before == (list(sys.path), set(sys.modules) & {"pumps", "shared"})
 
 
+def test_a_service_with_an_unknown_feature_is_answered_with_the_one_meant(tmp_path: Path) -> None:
+    """A feature mistyped in a service is refused when the repository is read, and the right name is told."""
+    repository(tmp_path)
+    (tmp_path / "services.py").write_text(
+        "from feast import FeatureService\nfrom pumps import levels\n"
+        "mistyped = FeatureService(name='mistyped', features=[levels[['levl']]])\n"
+    )
+    with pytest.raises(FeatureError, match=r"services\.py cannot be imported: .*levl.* Did you mean 'level'\?"):
+        declared(tmp_path, "/data")
+
+
 def test_a_file_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
     """A mistake in one file says which file and what."""
     repository(tmp_path)
