@@ -7,6 +7,7 @@
 | `signing` | sign, verify, load with skops and pickle; versions registered per hour through the whole path | 1 min |
 | `lifecycle` | registration, tracking, promotion, rollback, verification, the ledger at a million entries | 5 min |
 | `contracts` | 1, 10, 100 million rows against a contract: DuckDB beside Great Expectations | 5 min |
+| `online` | filling and reading the online store beside stock Feast, on SQLite and Redis; peak memory | 10 min |
 | `demo` | wall time of `make demo` after installation, peak memory of a task | 3 min a run |
 | `odds` | the catalogue against PyOD's published ROC AUC on seventeen sets | 4 min |
 | `gates` | how often the gates promote a challenger that is worse, equal, better, leaked or swapped | 5 min |
@@ -21,7 +22,19 @@ import os
 import platform
 import sys
 
-NAMES = ("parsing", "overhead", "signing", "lifecycle", "contracts", "demo", "odds", "gates", "features", "asd")
+NAMES = (
+    "parsing",
+    "overhead",
+    "signing",
+    "lifecycle",
+    "contracts",
+    "online",
+    "demo",
+    "odds",
+    "gates",
+    "features",
+    "asd",
+)
 
 
 def main(names: list[str]) -> int:

@@ -196,13 +196,34 @@ def engineer(
     Raises:
         SchemaError: a column is missing, not numeric, or a timestamp is null or without zone.
     """
-    table = _checked(add(rows, recipe.derived), recipe, entity, event, known_at)
+    table = checked(add(rows, recipe.derived), recipe, entity, event, known_at)
     readings = Readings.of(
-        table[entity], _microseconds(table[event]), _microseconds(table[known_at]), table[list(recipe.names)]
+        table[entity], microseconds(table[event]), microseconds(table[known_at]), table[list(recipe.names)]
     )
     wanted = np.arange(len(readings))
     if since is not None:
         wanted = np.flatnonzero(readings.known >= pd.Timestamp(since).tz_convert("UTC").value // 1_000)
+    features = features_of(readings, wanted, recipe)
+    source = readings.source[wanted]
+    keys = {
+        entity: table[entity].take(source).reset_index(drop=True),
+        EVENT: timestamps(readings.event[wanted]),
+        CREATED: timestamps(readings.known[wanted]),
+    }
+    return pd.DataFrame(keys | {name: features[name] for name in recipe.feature_names})
+
+
+def features_of(readings: Readings, wanted: npt.NDArray[np.int64], recipe: Recipe) -> dict[str, Floats]:
+    """The features of some readings, from all that are known: what batch and stream share.
+
+    Args:
+        readings: sorted, with every reading that the features depend on.
+        wanted: positions of those whose features are made, shape (m,).
+        recipe: which features.
+
+    Returns:
+        feature -> values, shape (m,) each; NaN for null.
+    """
     features: dict[str, Floats] = {}
     for window in recipe.windows if recipe._windowed else ():
         spans = spans_within(readings, wanted, _length(window).value // 1_000)
@@ -212,13 +233,7 @@ def engineer(
     for part in recipe.calendar:
         angle = 2 * np.pi * np.mod(hours - (_MONDAY if part == "weekday" else 0.0), _PERIODS[part]) / _PERIODS[part]
         features |= {f"{part}_sin": np.sin(angle), f"{part}_cos": np.cos(angle)}
-    source = readings.source[wanted]
-    keys = {
-        entity: table[entity].take(source).reset_index(drop=True),
-        EVENT: _timestamps(readings.event[wanted]),
-        CREATED: _timestamps(readings.known[wanted]),
-    }
-    return pd.DataFrame(keys | {name: features[name] for name in recipe.feature_names})
+    return features
 
 
 def _add_windowed(
@@ -265,7 +280,8 @@ def _length(text: str) -> pd.Timedelta:
     return length
 
 
-def _checked(rows: pd.DataFrame, recipe: Recipe, entity: str, event: str, known_at: str) -> pd.DataFrame:
+def checked(rows: pd.DataFrame, recipe: Recipe, entity: str, event: str, known_at: str) -> pd.DataFrame:
+    """The rows, if they can be made features of; raises `SchemaError` if not."""
     for column in (entity, event, known_at, *recipe.names):
         if column not in rows.columns:
             hint = f"{did_you_mean(column, map(str, rows.columns))} Correct the recipe, or deliver the column."
@@ -288,9 +304,11 @@ def _checked(rows: pd.DataFrame, recipe: Recipe, entity: str, event: str, known_
     return rows
 
 
-def _microseconds(times: pd.Series[pd.Timestamp]) -> npt.NDArray[np.int64]:
+def microseconds(times: pd.Series[pd.Timestamp]) -> npt.NDArray[np.int64]:
+    """Zoned times as integers [µs since 1970]."""
     return np.asarray(times.dt.tz_convert("UTC").dt.as_unit("us").astype("int64"), dtype=np.int64)
 
 
-def _timestamps(microseconds: npt.NDArray[np.int64]) -> pd.DatetimeIndex:
-    return pd.DatetimeIndex(microseconds.view("datetime64[us]")).tz_localize("UTC")
+def timestamps(times: npt.NDArray[np.int64]) -> pd.DatetimeIndex:
+    """Integers [µs since 1970] as zoned times."""
+    return pd.DatetimeIndex(times.view("datetime64[us]")).tz_localize("UTC")

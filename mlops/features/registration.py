@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,12 @@ def register(feast: Any, objects: Sequence[Any], fingerprint: str) -> None:
         FeatureError: Feast refuses them.
     """
     from feast import Project
+    from sqlalchemy.exc import OperationalError
 
     try:
         feast.apply(list(objects))
+    except OperationalError:  # the registry's fault, not that of what is declared
+        raise
     except Exception as error:
         raise FeatureError(
             f"Feast refuses what {feast.config.repo_path} declares: {error}", hint="Correct the files, then run again."
@@ -58,3 +61,26 @@ def _tables(path: Path) -> int:
         return 0
     with contextlib.closing(sqlite3.connect(path)) as connection:
         return int(connection.execute("select count(*) from sqlite_master where type = 'table'").fetchone()[0])
+
+
+@contextlib.contextmanager
+def answering(registry: str) -> Iterator[None]:
+    """Within it, a registry that is locked or away is an error in words.
+
+    Args:
+        registry: its URL, for the message.
+
+    Raises:
+        FeatureError: it does not answer.
+    """
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import OperationalError
+
+    try:
+        yield
+    except OperationalError as error:
+        said = str(error.orig).strip().splitlines()[0]
+        raise FeatureError(
+            f"Feast's registry {make_url(registry).render_as_string(hide_password=True)} does not answer: {said}.",
+            hint="Nothing was registered or lost. Let the other process end, or start the database; then run again.",
+        ) from error

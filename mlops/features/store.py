@@ -36,7 +36,7 @@ from mlops.features.engineering import EVENT
 from mlops.features.locks import alone
 from mlops.features.online import materialisation, pushing, reading
 from mlops.features.online.reading import STALE, OnlineValues, Stale
-from mlops.features.registration import register, registered
+from mlops.features.registration import answering, register, registered
 from mlops.features.repository import declared, feast_settings, fingerprint
 from mlops.features.tables import ROW, askable, assembled, conserved, times_of
 from mlops.storage import Manifest, Storage
@@ -80,7 +80,7 @@ class FeatureStore:
     def _feast(self) -> Any:
         import feast
 
-        with self._alone("registry"), _quiet():  # creating the registry's tables twice at once fails
+        with self._answering(), self._alone("registry"), _quiet():  # creating the registry's tables twice at once fails
             store = feast.FeatureStore(config=self._settings)
             _ = store.registry
         return store
@@ -99,9 +99,10 @@ class FeatureStore:
             FeatureError: the repository declares something that does not fit together.
         """
         wanted = fingerprint(self.config, self.storage.root)
-        if registered(self._feast) == wanted:
-            return False
-        with self._alone("apply"), _quiet():
+        with self._answering():
+            if registered(self._feast) == wanted:
+                return False
+        with self._answering(), self._alone("apply"), _quiet():
             if registered(self._feast) == wanted:  # somebody else was faster
                 return False
             objects = declared(self.config.feature_repo, self.storage.root)
@@ -117,7 +118,8 @@ class FeatureStore:
             FeatureError: no such service, or one that this store cannot keep.
         """
         if service not in self._services:
-            self._services[service] = read_service(self._feast, service)
+            with self._answering():
+                self._services[service] = read_service(self._feast, service)
         return self._services[service]
 
     def features_of(self, service: str) -> tuple[str, ...]:
@@ -303,6 +305,9 @@ class FeatureStore:
     @property
     def _spill(self) -> Path:
         return self.config.state_dir / "feast" / "spill"
+
+    def _answering(self) -> contextlib.AbstractContextManager[None]:
+        return answering(str(self._settings.registry.path))
 
     def _alone(self, name: str) -> contextlib.AbstractContextManager[None]:
         return alone(name, folder=self.config.state_dir / "feast", registry_url=str(self._settings.registry.path))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mlops.errors import FeatureError
 from mlops.features.store import FeatureStore
@@ -68,3 +71,20 @@ def test_a_night_without_redis_is_made_up_for(store: FeatureStore, tmp_path: Pat
     mended = reopened(tmp_path)
     mended.apply()
     assert mended.materialize(SERVICE, *bounds(DAY)) == 1
+
+
+def test_a_locked_registry_is_told(tmp_path: Path) -> None:
+    """Another process holds the registry: which registry, that nothing is lost, what to do; later it works."""
+    path = "${MLOPS_STATE_DIR}/feast/online.db"
+    opened = installed(tmp_path, {"type": "mlops.features.online.sqlite.GuardedSqliteOnlineStore", "path": path})
+    opened.apply()
+    settings = tmp_path / "home" / "feature_repo" / "feature_store.yaml"
+    told = yaml.safe_load(settings.read_text())
+    told["registry"]["sqlalchemy_config_kwargs"] = {"echo": False, "connect_args": {"timeout": 0.2}}
+    settings.write_text(yaml.safe_dump(told))
+    with contextlib.closing(sqlite3.connect(tmp_path / "var" / "feast" / "registry.db")) as other:
+        other.execute("begin exclusive")
+        with pytest.raises(FeatureError, match=r"registry .*registry\.db does not answer: database is locked.*Nothing"):
+            reopened(tmp_path).apply()
+        other.execute("rollback")
+    assert reopened(tmp_path).apply() is True
