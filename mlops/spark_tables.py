@@ -13,7 +13,7 @@ import io
 import json
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -37,6 +37,7 @@ _WRITTEN = pa.schema(
 _ORPHANED_AFTER = timedelta(days=1)
 Batches = Iterator[pa.RecordBatch]
 Counts = Callable[[pa.Table], Mapping[str, int]]
+Merged = Callable[[Sequence[Mapping[str, int]]], dict[str, str]]
 Finish = Callable[[pa.Table], pa.Table]
 
 
@@ -89,6 +90,7 @@ def write(
     facts: dict[str, str] | None = None,
     *,
     counts: Counts | None = None,
+    merged: Merged | None = None,
     finish: Finish | None = None,
     schema: pa.Schema | None = None,
 ) -> Manifest:
@@ -101,7 +103,8 @@ def write(
         uri: folder of the table.
         frame: the rows; a partition must fit into the memory of a task.
         facts: kept in the manifest.
-        counts: numbers of the table of a file; their sums over all files become facts.
+        counts: numbers of the table of a file.
+        merged: the facts that the numbers of all files make. Default: their sums.
         finish: what makes the table of a file of the rows of a partition; it gets no empty one. Default: nothing.
         schema: Arrow types of what `finish` makes. Default: those of `frame`.
 
@@ -117,7 +120,7 @@ def write(
         rows=sum(row.rows for row in written),
         schema={field.name: str(field.type) for field in kinds},
         content_hash=hashlib.sha256("".join(row.hash for row in written).encode()).hexdigest(),
-        facts=dict(facts or {}) | _summed(json.loads(row.counts) for row in written),
+        facts=dict(facts or {}) | (merged or _summed)([json.loads(row.counts) for row in written]),
         shards=tuple(f"{SHARDS}/{generation}/{row.path}" for row in written),
     )
     storage.write_bytes(f"{uri.rstrip('/')}/{TABLE_FILE}", parquet(kinds.empty_table(), manifest))
@@ -159,7 +162,7 @@ class _Writer:
         yield pa.RecordBatch.from_pylist([told], _WRITTEN)
 
 
-def _summed(counts: Iterable[Mapping[str, int]]) -> dict[str, str]:
+def _summed(counts: Sequence[Mapping[str, int]]) -> dict[str, str]:
     total: Counter[str] = Counter()
     for each in counts:
         total.update(each)

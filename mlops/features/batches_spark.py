@@ -5,8 +5,9 @@ One rule: each file is what `tables.sealed` makes of its rows, so the table is t
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,12 @@ import pyarrow.compute as pc
 
 from mlops import spark_tables
 from mlops.features.definitions import read_view, recipe_of
+from mlops.features.engineering import EVENT
 from mlops.features.partitions import uri_of
 from mlops.features.tables import sealed
 from mlops.storage import Manifest
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -52,9 +56,20 @@ def write_on_spark(store: FeatureStore, name: str, day: date, frame: DataFrame) 
     key = view.entity_columns[0].name
 
     def counts(table: pa.Table) -> dict[str, int]:
-        return {"entities": pc.count_distinct(table[key]).as_py()}  # no entity lies in two files
+        newest = pc.max(table[EVENT]).cast(pa.int64()).as_py()
+        return {"entities": pc.count_distinct(table[key]).as_py(), "newest": newest}
 
-    return uri, spark_tables.write(store.storage, uri, frame, facts, counts=counts, finish=seal, schema=schema)
+    manifest = spark_tables.write(
+        store.storage, uri, frame, facts, counts=counts, merged=_merged, finish=seal, schema=schema
+    )
+    return uri, manifest
+
+
+def _merged(counts: Sequence[Mapping[str, int]]) -> dict[str, str]:
+    """The facts of all files: no entity lies in two of them."""
+    newest = max((each["newest"] for each in counts), default=None)
+    moment = "" if newest is None else (_EPOCH + timedelta(microseconds=newest)).isoformat()
+    return {"entities": str(sum(each["entities"] for each in counts)), "newest": moment}
 
 
 @dataclass(frozen=True)

@@ -52,12 +52,18 @@ def write(storage: Storage, view: Any, day: date, frame: pd.DataFrame) -> tuple[
     return uri, storage.write_table(uri, table, facts)
 
 
-def check(storage: Storage, view: ViewInfo, times: pd.Series[pd.Timestamp]) -> None:
+def check(storage: Storage, view: ViewInfo, times: pd.Series[pd.Timestamp], *, shards: bool = True) -> None:
     """Refuse a view without features, or with features of another recipe among those that may join at `times`.
+
+    Args:
+        storage: where they are.
+        view: whose they are.
+        times: of the rows to join.
+        shards: whether the store that will join reads tables of many files.
 
     Raises:
         NoDataError: nothing is stored.
-        FeatureError: some dates were made with another recipe.
+        FeatureError: some dates were made with another recipe, or written in many files that the store would miss.
     """
     stored = stored_days(storage, view.name)
     if not stored:
@@ -75,6 +81,13 @@ def check(storage: Storage, view: ViewInfo, times: pd.Series[pd.Timestamp]) -> N
             f"{len(other)} of {len(near)} dates of view {view.name!r} ({other[0]} … {other[-1]}) hold features of "
             "another recipe than the one declared now.",
             hint="Run the features step for these dates again, or give the changed view and service new names.",
+        )
+    split = [day for day, made in found.items() if made and made.shards and not shards]
+    if split:
+        raise FeatureError(
+            f"{len(split)} of {len(near)} dates of view {view.name!r} ({split[0]} … {split[-1]}) were written by Spark "
+            "in many files, which the local offline store does not read.",
+            hint="Set `feature_store_yaml: feature_store.spark.yaml`, or run the features step for them on `duckdb`.",
         )
 
 

@@ -76,6 +76,10 @@ class FeatureStore:
         settings.repo_path = self.config.feature_repo
         return settings
 
+    @property
+    def _on_spark(self) -> bool:
+        return str(self._settings.offline_store.type).endswith("SparkOfflineStore")
+
     @cached_property
     def _feast(self) -> Any:
         import feast
@@ -170,7 +174,7 @@ class FeatureStore:
         views = self.views_of(service)
         rows = askable(entity_rows, views)
         for view in views:
-            partitions.check(self.storage, view, rows[EVENT])
+            partitions.check(self.storage, view, rows[EVENT], shards=self._on_spark)
         if rows.empty:
             return assembled(rows, _nothing(views), views)
         asked = rows[[views[0].entity, EVENT]].assign(**{ROW: np.arange(len(rows))})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pyarrow as pa
 import pytest
+import yaml
 
 from mlops.config import MLOpsConfig
 from mlops.engines import require_spark, spark_session
@@ -37,9 +38,20 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 
 
 @pytest.fixture
-def spark_config(config: MLOpsConfig) -> MLOpsConfig:
-    """Settings of an installation of its own on Spark."""
-    return config.model_copy(update={"engine": "spark", "spark": SMALL})
+def spark_config(config: MLOpsConfig, tmp_path: Path) -> MLOpsConfig:
+    """The same installation on Spark: Feast's offline store as feature_store.spark.yaml names it, the rest as here."""
+    ours = ROOT / "feature_repo"
+    repo = tmp_path / "feature_repo"
+    repo.mkdir()
+    (repo / "fleet.py").write_text((ours / "fleet.py").read_text(encoding="utf-8"), encoding="utf-8")
+    local, spark = (
+        yaml.safe_load((ours / name).read_text(encoding="utf-8"))
+        for name in ("feature_store.yaml", "feature_store.spark.yaml")
+    )
+    text = yaml.safe_dump(local | {"offline_store": spark["offline_store"]})
+    (repo / "feature_store.spark.yaml").write_text(text, encoding="utf-8")
+    changes = {"feature_repo": repo, "feature_store_yaml": "feature_store.spark.yaml"}
+    return config.model_copy(update={"engine": "spark", "spark": SMALL, **changes})
 
 
 @pytest.fixture

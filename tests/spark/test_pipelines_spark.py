@@ -11,6 +11,7 @@ import pytest
 
 from mlops.config import MLOpsConfig
 from mlops.data import fleet
+from mlops.errors import FeatureError
 from mlops.pipelines import features, ingestion
 from mlops.services import Services
 from mlops.spec import ModelSpec
@@ -26,6 +27,7 @@ DAYS = [PUMPS.first_day + timedelta(days=i) for i in range(2)]
 def both(config: MLOpsConfig, spark_config: MLOpsConfig, session: SparkSession) -> tuple[Services, Services, ModelSpec]:
     """One installation seen by both engines, with two nights of validated deliveries, and the model's spec."""
     here, there = Services.open(config), Services.open(spark_config)
+    there.features.apply()
     spec = here.spec("fleet_anomaly")
     for day in DAYS:
         fleet.write_delivery(PUMPS, day, f"{config.var}/inbox")
@@ -57,4 +59,7 @@ def test_the_features_of_a_night_are_the_same(both: tuple[Services, Services, Mo
     assert second.reason == first.reason
     again = features.run(there, spec, day)
     assert again.record == second.record
+    assert second.record == {**first.record, "content_hash": second.record["content_hash"]}  # online rows among it
+    with pytest.raises(FeatureError, match=r"written by Spark in many files.*feature_store\.spark\.yaml"):
+        here.features.historical(spec.features.service, found[["device_id", "event_timestamp"]].head(3))
     assert not list(Path(there.config.var).rglob("*.tmp"))

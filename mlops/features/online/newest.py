@@ -26,7 +26,8 @@ from mlops.storage import TABLE_FILE, Storage
 DELIVERY = "__delivery"
 _MEMORY = "256MB"
 _ROWS_PER_BATCH = 20_000
-_FILE = 2**40  # more rows than any table has
+_FILE = 2**44  # more rows than any table has
+_SHARD = 2**28  # more rows than one of its files has
 
 
 def newest_readings(
@@ -71,9 +72,12 @@ def _rows(storage: Storage, view: str, days: Sequence[date], columns: dict[str, 
     wanted = ", ".join(map(_quoted, columns))
     parts = []
     for number, day in enumerate(days):
-        path = f"{uri_of(storage, view, day)}/{TABLE_FILE}".replace("'", "''")
-        place = f"({number * _FILE} + file_row_number)::bigint as row"
-        parts.append(f"select {wanted}, {place} from read_parquet('{path}', file_row_number = true)")
+        uri = uri_of(storage, view, day)
+        manifest = storage.manifest(uri)
+        for shard, name in enumerate((manifest and manifest.shards) or (TABLE_FILE,)):
+            path = f"{uri}/{name}".replace("'", "''")
+            place = f"({number * _FILE + shard * _SHARD} + file_row_number)::bigint as row"
+            parts.append(f"select {wanted}, {place} from read_parquet('{path}', file_row_number = true)")
     return " union all by name ".join(parts)
 
 

@@ -8,7 +8,7 @@ One rule: a column that cannot be judged says why; it is never counted as "no dr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ import pandas as pd
 
 from mlops.monitoring.drift.calibration import FEWEST_DAYS, day_distances, full_days, threshold
 from mlops.monitoring.drift.measures import MEASURES, SMALLEST_SPREAD, Floats
+from mlops.monitoring.drift.profile import Knots, Profiled
 from mlops.records import ColumnDrift
 from mlops.spec import DriftSpec
 
@@ -43,7 +44,7 @@ class Detection:
 
 def detect(
     reference: pd.DataFrame,
-    current: pd.DataFrame,
+    current: pd.DataFrame | Mapping[str, Profiled],
     *,
     spec: DriftSpec,
     reference_times: Any,
@@ -53,7 +54,7 @@ def detect(
 
     Args:
         reference: rows the champion learned from, shape (n_reference, …). Nulls are left out.
-        current: rows of now, shape (n_current, …).
+        current: rows of now, shape (n_current, …); or what is known of them, by column, where they are too many.
         spec: method, thresholds and shares.
         reference_times: shape (n_reference,), when each reference row happened; without zone it is UTC.
         columns: what to compare. Default: the spec's, else all numeric columns of the reference.
@@ -64,8 +65,26 @@ def detect(
     names = list(columns or spec.columns or reference.select_dtypes(["number", "bool"]).columns)
     days = _days(reference_times)
     found = tuple(_column(name, reference, current, days, spec) for name in names)
-    verdict, reason, share = _all_in_all(found, len(reference), len(current), spec)
-    return Detection(verdict, reason, found, share, len(reference), len(current))
+    rows = len(current) if isinstance(current, pd.DataFrame) else _rows(current)
+    verdict, reason, share = _all_in_all(found, len(reference), rows, spec)
+    return Detection(verdict, reason, found, share, len(reference), rows)
+
+
+def knots_of(reference: pd.DataFrame, columns: Sequence[str], reference_times: Any) -> dict[str, Knots]:
+    """What to profile current data by, for the columns of the reference that are numbers; see `detect`.
+
+    Args:
+        reference: rows the champion learned from.
+        columns: what will be compared.
+        reference_times: when each reference row happened.
+    """
+    dated = _days(reference_times) >= 0
+    numbers = {name: _numbers(reference, name) for name in columns}
+    return {name: Knots.of(values[dated]) for name, values in numbers.items() if values is not None}
+
+
+def _rows(current: Mapping[str, Profiled]) -> int:
+    return max((column.profile.rows for column in current.values()), default=0)
 
 
 def _days(times: Any) -> npt.NDArray[np.intp]:
@@ -78,17 +97,21 @@ def _days(times: Any) -> npt.NDArray[np.intp]:
 
 
 def _column(
-    name: str, reference: pd.DataFrame, current: pd.DataFrame, days: npt.NDArray[np.intp], spec: DriftSpec
+    name: str,
+    reference: pd.DataFrame,
+    current: pd.DataFrame | Mapping[str, Profiled],
+    days: npt.NDArray[np.intp],
+    spec: DriftSpec,
 ) -> ColumnDrift:
-    there = {side: _numbers(frame, name) for side, frame in (("reference", reference), ("current", current))}
-    for side, values in there.items():
+    taught = _numbers(reference, name)
+    seen = _numbers(current, name) if isinstance(current, pd.DataFrame) else current.get(name)
+    for side, values in (("reference", taught), ("current", seen)):
         if trouble := _trouble(values, spec.min_rows):
             return ColumnDrift(name, "cannot_tell", spec.method, None, None, f"{side}: {trouble}")
-    taught, seen = there["reference"], there["current"]
     assert taught is not None
     assert seen is not None
     known = ~np.isnan(taught) & (days >= 0)
-    values, now = taught[known], seen[~np.isnan(seen)]
+    values = taught[known]
     if flat := _flat(values, spec.method):
         return ColumnDrift(name, "cannot_tell", spec.method, None, None, f"reference: {flat}")
     judged = full_days(days[known], spec.min_rows)
@@ -97,7 +120,7 @@ def _column(
         return ColumnDrift(name, "cannot_tell", spec.method, None, None, why)
     usual = day_distances(values, days[known], judged, spec.method)
     limit = threshold(usual, headroom=spec.headroom, min_effect=spec.min_effect)
-    value = MEASURES[spec.method](values, now)
+    value = _distance(values, seen, spec.method)
     drifted = value >= limit and value > 0
     side = "reaches" if drifted else "is below"
     why = f"{value:.3g} {side} {limit:.3g}; the reference's own days: up to {usual.max():.3g}"
@@ -114,18 +137,27 @@ def _numbers(frame: pd.DataFrame, name: str) -> Floats | None:
         return None
 
 
-def _trouble(values: Floats | None, min_rows: int) -> str:
+def _distance(taught: Floats, seen: Floats | Profiled, method: str) -> float:
+    if isinstance(seen, Profiled):
+        return seen.distance(method)
+    return MEASURES[method](taught, seen[~np.isnan(seen)])
+
+
+def _trouble(values: Floats | Profiled | None, min_rows: int) -> str:
     """Why a column cannot be judged; empty if it can."""
     if values is None:
         return "no such column of numbers"
-    if not len(values):
+    if isinstance(values, Profiled):
+        rows, nulls, infinite = values.profile.rows, values.profile.nulls, values.profile.infinite
+    else:
+        rows, nulls, infinite = len(values), int(np.isnan(values).sum()), int(np.isinf(values).sum())
+    if not rows:
         return "no rows"
-    infinite = int(np.isinf(values).sum())
     if infinite:
-        return f"{infinite:,} of {len(values):,} values are infinite"
-    there = int((~np.isnan(values)).sum())
+        return f"{infinite:,} of {rows:,} values are infinite"
+    there = rows - nulls
     if there == 0:
-        return f"all {len(values):,} values are null"
+        return f"all {rows:,} values are null"
     return f"{there:,} values, fewer than {min_rows:,}" if there < min_rows else ""
 
 
