@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlops.errors import FeatureError
+from mlops.errors import FeatureError, StorageError
 
 _FINGERPRINT_TAG = "mlops.fingerprint"
 
@@ -56,11 +56,21 @@ def register(feast: Any, objects: Sequence[Any], fingerprint: str) -> None:
 
 
 def _tables(path: Path) -> int:
-    """Tables in an SQLite file, 0 without one."""
+    """Tables in an SQLite file, 0 without one.
+
+    Raises:
+        StorageError: it cannot be read; in WAL mode even that needs room on the disk.
+    """
     if not path.exists():
         return 0
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        return int(connection.execute("select count(*) from sqlite_master where type = 'table'").fetchone()[0])
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            return int(connection.execute("select count(*) from sqlite_master where type = 'table'").fetchone()[0])
+    except sqlite3.OperationalError as error:
+        raise StorageError(
+            f"The online store {path} cannot be read: {error}.",
+            hint="Free space or mend the permissions, then re-run the step.",
+        ) from error
 
 
 @contextlib.contextmanager
