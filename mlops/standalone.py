@@ -8,8 +8,6 @@ One rule: Airflow is run as a program, `python -m airflow`; it is never imported
 
 from __future__ import annotations
 
-import json
-import os
 import socket
 import subprocess
 import sys
@@ -19,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlops import credentials, health, processes
+from mlops.airflow_settings import platform_environment
 from mlops.config import MLOpsConfig
 from mlops.credentials import USER
 from mlops.errors import ConfigError, MLOpsError, StorageError
 from mlops.health import HOST
 
-PARALLEL_TASKS = 4
 START_SECONDS = 240.0
 STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.5
@@ -45,48 +43,6 @@ class Platform:
     started: tuple[str, ...]  # names of the processes that this call started; empty when all were running
 
 
-def airflow_environment(config: MLOpsConfig) -> dict[str, str]:
-    """The environment variables that Airflow needs for this installation, to be laid over those of the process.
-
-    `mlops up`, the demo and the tests all use these, so that a DAG meets the same settings everywhere.
-    """
-    home = config.state_dir / "airflow"
-    own = {f"MLOPS_{key.upper()}": _written(getattr(config, key)) for key in type(config).model_fields}
-    del own["MLOPS_VARIABLES"]
-    path = config.variables.get("PYTHONPATH", "")
-    return {key: value for key, value in own.items() if value} | {
-        "PYTHONPATH": os.pathsep.join([str(config.home), *([path] if path else [])]),  # DAG files import `dags.factory`
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(config.home / "dags"),
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(config.home / "plugins"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-        "AIRFLOW__CORE__PARALLELISM": str(PARALLEL_TASKS),  # the default forks 32 idle workers
-        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",  # a paused DAG would break the chain of Assets
-        "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "30",  # [s]; a person is watching
-        "AIRFLOW__CORE__ALLOWED_DESERIALIZATION_CLASSES_REGEXP": r"mlops\..*",  # records, should one pass through XCom
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
-        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",  # [s]; a new file is seen after this, not after 5 minutes
-        "AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS": "20",  # tasks outlive 100 s without API server, not just 15
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "150",  # [s]; longer than that, shorter than 5 minutes
-        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(config.state_dir / "logs" / "tasks"),
-        # MLflow's model flavours walk all modules and so set off a thousand deprecation warnings of Airflow's.
-        "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "py.warnings=ERROR airflow.serialization=WARNING",
-        "OMP_NUM_THREADS": config.variables.get("OMP_NUM_THREADS") or "1",  # tasks run side by side, a core each
-        "MLFLOW_CONFIGURE_LOGGING": "0",  # it writes to standard error, which Airflow shows as errors
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "1",
-        "DO_NOT_TRACK": "1",  # Evidently
-    }
-
-
-def _written(value: object) -> str:
-    """A setting as an environment variable says it."""
-    if isinstance(value, dict):
-        return json.dumps(value)
-    return ",".join(value) if isinstance(value, tuple) else str(value)
-
-
 def up(
     config: MLOpsConfig,
     *,
@@ -95,6 +51,7 @@ def up(
     feast_port: int = 0,
     tell: Tell | None = None,
     seconds: float = START_SECONDS,
+    settings: Mapping[str, str] | None = None,
 ) -> Platform:
     """Start what is not running, wait until all of it is healthy, and say where it is and how to log in.
 
@@ -105,6 +62,7 @@ def up(
         feast_port: port of Feast's UI; 0: it is not started.
         tell: where progress goes, line by line; default: standard output.
         seconds: how long to wait for all to be healthy [s].
+        settings: further environment variables, laid over those of `airflow_environment`.
 
     Raises:
         ConfigError: a port is taken.
@@ -122,8 +80,7 @@ def up(
     for name in missing:
         if name in ports:
             _refuse_taken(name, ports[name])
-    environment = dict(config.variables) | airflow_environment(config)
-    environment |= _platform_environment(config, ports["api-server"])
+    environment = platform_environment(config, ports["api-server"], settings or {})
     if missing:
         tell(f"Preparing Airflow's database (log: {logs / 'migrate.log'})")
         _migrate(environment, logs)
@@ -174,25 +131,6 @@ def _commands(config: MLOpsConfig, ports: Mapping[str, int]) -> dict[str, list[s
     if "feast" in ports:
         commands["feast"] = [sys.executable, "-m", "mlops.cli", "features", "ui", "--port", str(ports["feast"])]
     return commands
-
-
-def _platform_environment(config: MLOpsConfig, airflow_port: int) -> dict[str, str]:
-    """What only the running platform needs: address, login and secrets."""
-    url = f"http://{HOST}:{airflow_port}"
-    kept = credentials.keys(config)
-    return {
-        "AIRFLOW__CORE__AUTH_MANAGER": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(credentials.passwords_file(config)),
-        "AIRFLOW__CORE__FERNET_KEY": kept["fernet_key"],
-        "AIRFLOW__API_AUTH__JWT_SECRET": kept["jwt_secret"],
-        "AIRFLOW__API__SECRET_KEY": kept["api_secret_key"],
-        "AIRFLOW__API__BASE_URL": url,
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
-        "NO_PROXY": ",".join(filter(None, [config.variables.get("NO_PROXY"), HOST, "localhost"])),
-        "MLOPS_PDEATHSIG": "1",  # plugins/listener.py: a task does not outlive its supervisor
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # 3.7 GB of job workers otherwise
-    }
 
 
 # --- starting --------------------------------------------------------------------------------------------------------

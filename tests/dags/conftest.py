@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
+from mlops.airflow_settings import airflow_environment
 from mlops.config import MLOpsConfig
-from mlops.standalone import airflow_environment
 
 ROOT = Path(__file__).parents[2]
 DAGS = ROOT / "dags"

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import psutil
 import pytest
@@ -20,6 +17,7 @@ import pytest
 from mlops import processes, standalone
 from mlops.config import MLOpsConfig
 from mlops.data import fleet
+from tests.airflow_api import Api
 
 pytestmark = [pytest.mark.dags, pytest.mark.slow]
 DAY = date(2026, 3, 2)
@@ -43,42 +41,6 @@ def _listening(process: psutil.Process) -> set[str]:
         return set()
 
 
-class Api:
-    """Airflow's REST API, logged in."""
-
-    def __init__(self, platform: standalone.Platform) -> None:
-        """Log in."""
-        self.url = platform.airflow_url.replace("localhost", "127.0.0.1")
-        self.token = ""
-        login = {"username": platform.user, "password": platform.password}
-        self.token = self.call("POST", "/auth/token", login)["access_token"]
-
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        """Ask for a page; its JSON."""
-        headers = {"Content-Type": "application/json"} | (
-            {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        )
-        data = json.dumps(body).encode() if body is not None else None
-        request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=60) as answer:
-            return json.load(answer)
-
-    def wait_for(self, path: str, done: Callable[[Any], bool], seconds: float = 240) -> Any:
-        """Ask again until the answer is as wanted. A busy SQLite makes Airflow's API say 500 now and then."""
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                if done(found := self.call("GET", path)):
-                    return found
-            except urllib.error.HTTPError as error:
-                found = error
-                if error.code < 500:
-                    raise
-            assert time.monotonic() < deadline, f"{path} after {seconds} s: {found}"
-            time.sleep(1)
-
-
 def test_the_platform_starts_runs_a_dag_and_ends_without_a_trace(
     write_spec: Callable[..., Path], installation: SimpleNamespace
 ) -> None:
@@ -100,10 +62,7 @@ def test_the_platform_starts_runs_a_dag_and_ends_without_a_trace(
             Api(standalone.Platform(platform.airflow_url, "", "", platform.user, "wrong", platform.logs, ()))
         api.wait_for("/api/v2/dags", lambda found: {dag["dag_id"] for dag in found["dags"]} == DAGS)
         api.wait_for("/api/v2/importErrors", lambda found: found["total_entries"] == 0, seconds=30)
-        form = {"logical_date": None, "conf": {"date": DAY.isoformat()}}
-        run = api.call("POST", "/api/v2/dags/ingestion__fleet/dagRuns", form)
-        path = f"/api/v2/dags/ingestion__fleet/dagRuns/{run['dag_run_id']}"
-        assert api.wait_for(path, lambda found: found["state"] in ("success", "failed"))["state"] == "success"
+        assert api.ended(api.start("ingestion__fleet", date=DAY.isoformat())) == "success"
         (event,) = api.wait_for("/api/v2/assets/events", lambda found: found["total_entries"] == 1)["asset_events"]
         assert (event["name"], event["extra"]["date"]) == ("fleet/validated_data", DAY.isoformat())
         api.wait_for("/api/v2/dags/features__fleet/dagRuns", lambda found: found["total_entries"] == 1)

@@ -349,8 +349,8 @@ def test_the_form_refuses_what_is_no_date(dags: dict[str, Any]) -> None:
 
 def test_compose_and_the_embedded_platform_give_airflow_the_same_settings(installation: SimpleNamespace) -> None:
     """Where both name a variable they agree, but for what is meant to differ between one process and many."""
+    from mlops.airflow_settings import airflow_environment
     from mlops.config import MLOpsConfig
-    from mlops.standalone import airflow_environment
 
     compose = yaml.safe_load((ROOT / "docker-compose.yaml").read_text(encoding="utf-8"))
     there = compose["services"]["worker"]["environment"]

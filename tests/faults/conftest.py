@@ -18,6 +18,8 @@ from tests.faults.postgres import Postgres
 from tests.faults.world import DAYS, FIRST, SECOND, STEPS, World, asked, state, work
 
 HERE = Path(__file__).parent
+# Not part of the suite yet: it has not been seen to run to its end. By hand, with MLOPS_FAULTS=live.
+collect_ignore = [] if os.environ.get("MLOPS_FAULTS") == "live" else ["test_live.py"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

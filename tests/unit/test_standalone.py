@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mlops import credentials, health, processes, standalone
+from mlops import airflow_settings, credentials, health, processes, standalone
 from mlops.config import MLOpsConfig
 from mlops.errors import ConfigError, MLOpsError, StorageError
 
@@ -188,15 +188,15 @@ def test_state_that_cannot_be_written_is_refused_with_the_setting_that_changes_i
 
 def test_secrets_are_made_once_and_are_for_this_user_alone(config: MLOpsConfig) -> None:
     """The login and the keys outlive a restart; files 600, folder 700; nothing secret in the shared environment."""
-    first = standalone._platform_environment(config, 8080)
+    first = airflow_settings._of_the_platform(config, 8080)
     password = credentials.password(config)
-    assert standalone._platform_environment(config, 8080) == first
+    assert airflow_settings._of_the_platform(config, 8080) == first
     assert credentials.password(config) == password
     files = list((config.state_dir / "run" / "secrets").iterdir())
     assert len(files) == 2
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     assert stat.S_IMODE(files[0].parent.stat().st_mode) == 0o700
-    assert not set(first) & set(standalone.airflow_environment(config))
+    assert not set(first) & set(airflow_settings.airflow_environment(config))
 
 
 def test_only_loopback_is_listened_on(config: MLOpsConfig) -> None:
@@ -223,7 +223,7 @@ def test_airflows_processes_see_the_same_installation(config: MLOpsConfig) -> No
     """A process with this environment, wherever it runs, loads settings equal to those of its maker."""
     several = {"trusted_types": ("plant.Model", "plant.Scaler"), "roles": {"model-approver": ("alice", "bob")}}
     config = config.model_copy(update=several)
-    environ = {"PATH": os.environ["PATH"]} | standalone.airflow_environment(config)
+    environ = {"PATH": os.environ["PATH"]} | airflow_settings.airflow_environment(config)
     code = "from mlops.config import MLOpsConfig; print(MLOpsConfig.load().model_dump_json(exclude={'variables'}))"
     run = subprocess.run([sys.executable, "-c", code], env=environ, cwd="/", capture_output=True, text=True, check=True)
     assert MLOpsConfig(**json.loads(run.stdout)) == config.model_copy(update={"variables": {}})
@@ -233,7 +233,7 @@ def test_airflows_processes_see_the_same_installation(config: MLOpsConfig) -> No
 def test_tasks_side_by_side_take_one_core_each(tmp_path: Path, given: dict[str, str], threads: int) -> None:
     """Numeric libraries start one thread in each process of the platform, or as many as whoever starts it says."""
     config = MLOpsConfig.build({"home": tmp_path, "var": str(tmp_path / "var")}, given)
-    environ = {"PATH": os.environ["PATH"]} | standalone.airflow_environment(config)
+    environ = {"PATH": os.environ["PATH"]} | airflow_settings.airflow_environment(config)
     code = "import numpy, threadpoolctl; print({p['num_threads'] for p in threadpoolctl.threadpool_info()})"
     run = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == f"{{{min(threads, os.cpu_count() or 1)}}}"
