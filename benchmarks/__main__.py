@@ -7,11 +7,18 @@
 | `signing` | sign, verify, load with skops and pickle; versions registered per hour through the whole path | 1 min |
 | `lifecycle` | registration, tracking, promotion, rollback, verification, the ledger at a million entries | 5 min |
 | `contracts` | 1, 10, 100 million rows against a contract: DuckDB beside Great Expectations | 5 min |
+| `serving` | requests per second of `mlops serve` beside `mlflow models serve` and a bare route, with `wrk` | 3 min |
+| `soak` | `mlops serve` through promotions, a lost Redis, a killed worker: what is refused, lost, leaked | 12 min |
+| `compiled` | one row and a hundred, by algorithm: the plain scorer beside the form that is served | 1 min |
 | `online` | filling and reading the online store beside stock Feast, on SQLite and Redis; peak memory | 10 min |
 | `demo` | wall time of `make demo` after installation, peak memory of a task | 3 min a run |
 | `odds` | the catalogue against PyOD's published ROC AUC on seventeen sets | 4 min |
 | `gates` | how often the gates promote a challenger that is worse, equal, better, leaked or swapped | 5 min |
+| `ab` | false positives under looking, power, coverage, mismatch, canaries, bandits, by simulation | 2 min |
 | `features` | point-in-time joins: our store, Feast's, bare DuckDB and polars, by size; time and peak memory | 15 min |
+| `feast_suite` | Feast's own tests of offline stores, run against ours, from a clone of Feast | 3 min |
+| `drift` | false alarms and delays of drift alarms beside Evidently's; 1 M × 30; two real data sets | 10 min |
+| `backtest` | sixty nights of real air under six retraining policies: quality, cost, nights a second | 10 min |
 | `asd` | detectors and features on twelve real servers, by mean ROC AUC | 10 min |
 """
 
@@ -29,10 +36,17 @@ NAMES = (
     "lifecycle",
     "contracts",
     "online",
+    "serving",
+    "soak",
+    "compiled",
     "demo",
     "odds",
     "gates",
+    "ab",
     "features",
+    "feast_suite",
+    "drift",
+    "backtest",
     "asd",
 )
 

@@ -19,6 +19,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.memory import peak_mb
+
 DAY = date(2026, 3, 5)
 SIZES = (1_000_000, 10_000_000, 100_000_000)
 IN_MEMORY = 1_000_000  # rows that Great Expectations is given on pandas at most
@@ -69,8 +71,6 @@ def in_a_process(engine: str, folder: str) -> dict[str, float]:
 
 def check(engine: str, folder: str) -> dict[str, float]:
     """Check the delivery in `folder` and measure it."""
-    import resource
-
     from mlops.data import contracts, parquet, sources
     from mlops.data.rule import Terms
     from mlops.spec import ColumnContract, ContractSpec, SourceSpec, TimestampsSpec
@@ -92,7 +92,7 @@ def check(engine: str, folder: str) -> dict[str, float]:
     seconds = time.perf_counter() - started
     return {
         "seconds": seconds,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mb": peak_mb(),
         "passed": result.passed,
     }
 

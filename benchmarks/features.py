@@ -33,6 +33,8 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.memory import peak_mb
+
 SIZES = {"100k": (100_000, 1_000_000), "1m": (1_000_000, 10_000_000), "10m": (10_000_000, 100_000_000)}
 FEATURES, READINGS_PER_KEY, DAYS = 10, 100, 100
 _DAY = 86_400_000_000  # [µs]
@@ -166,7 +168,7 @@ def measured(contender: str, case: Case, folder: Path) -> dict[str, Any]:
     return {
         "seconds": seconds,
         "processor": after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime,
-        "peak_mb": after.ru_maxrss / 1024,
+        "peak_mb": peak_mb(),
         "rows": answer.num_rows,
         "answered": answer.num_rows - last.null_count,
         "load": os.getloadavg()[0],

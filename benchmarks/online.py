@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import socket
 import statistics
 import subprocess
@@ -25,6 +24,8 @@ import pyarrow as pa
 import yaml
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks.memory import peak_mb
 
 ENTITIES = int(os.environ.get("BENCH_ENTITIES", "1000000"))
 STOCK_ENTITIES = int(os.environ.get("BENCH_STOCK_ENTITIES", "100000"))
@@ -134,7 +135,7 @@ def fill(folder: Path, kind: str, by: str, entities: int) -> dict[str, float]:
     else:
         store._feast.materialize(start, end)
     seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mb()
     names = [f"device-{i:07d}" for i in np.random.default_rng(2).integers(0, entities, READS)]
     refs = [f"wide:f{i}" for i in range(FEATURES)]
 

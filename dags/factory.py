@@ -30,6 +30,8 @@ from dags import nights
 from mlops import errors
 from mlops.config import MLOpsConfig
 from mlops.spec import ModelSpec, load_spec
+from mlops.spec.experiment import ExperimentSpec
+from mlops.spec.experiments import load_experiment
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 ONE_DAY = timedelta(days=1)
@@ -42,9 +44,9 @@ RUN_TIMEOUT = timedelta(hours=6)
 RETRY_POLICY = ExceptionRetryPolicy(
     rules=[
         RetryRule(
-            [errors.SourceError, errors.LeaseError],
+            [errors.SourceError, errors.LeaseError, errors.NotReadyError],
             action=RetryAction.RETRY,
-            reason="It may pass: a source is away, or somebody else holds the lease.",
+            reason="It may pass: a source is away, somebody else holds the lease, or a step before is not done yet.",
         ),
         RetryRule(
             [
@@ -55,6 +57,8 @@ RETRY_POLICY = ExceptionRetryPolicy(
                 errors.IntegrityError,
                 errors.UntrustedTypeError,
                 errors.PromotionError,
+                errors.IncidentError,
+                errors.DeploymentError,
                 errors.MissingDependencyError,
             ],
             action=RetryAction.FAIL,
@@ -104,6 +108,24 @@ def _spec(path: Path, _changed_at: int, _size: int, variables: frozenset[tuple[s
         except AirflowTimetableInvalid as error:
             raise errors.SpecError(f"{path}: schedule.{key}: {cron!r} is not cron: {error}") from error
     return spec
+
+
+def experimenting_models() -> frozenset[str]:
+    """Models that an experiment names; experiments that are wrong are left to `check_specs.py`."""
+    return frozenset(spec.model for spec in read_experiments()[0].values())
+
+
+def read_experiments() -> tuple[dict[str, ExperimentSpec], dict[str, errors.SpecError]]:
+    """All experiments of the installation: those that are right, and what is wrong with the others, by name."""
+    config = MLOpsConfig.load()
+    good: dict[str, ExperimentSpec] = {}
+    broken: dict[str, errors.SpecError] = {}
+    for path in sorted(config.experiments_dir.glob("*.yaml")):
+        try:
+            good[path.stem] = load_experiment(path, config.variables)
+        except errors.SpecError as error:
+            broken[path.stem] = error
+    return good, broken
 
 
 def pipeline(step: str, spec: ModelSpec, *, doc: str, schedule: Any, form: Mapping[str, Param] | None = None) -> DAG:

@@ -5,8 +5,9 @@
 **Writes** `reap`: runs that a killed process has left RUNNING become KILLED, logged models that were cut short FAILED.
 `reconcile`: aliases and stages that were changed outside are put back to what the ledger says, or reported, by the
 policy of the model, as an incident. `verify_ledger` writes nothing; it fails if an entry was edited, dropped or added
-by hand, and says which. `collect_garbage` says what of each model nobody can need any more, and deletes it where the
-spec says `retention: {automatic: true}`.
+by hand, and says which. `deliver_alerts` tells what a channel has not taken so far; it fails if something has waited
+for more than an hour. `collect_garbage` says what of each model nobody can need any more, and deletes it where the
+spec says `retention: {automatic: true}`; temporary files of writers that were killed go as well.
 
 **If it fails** nothing that was decided or learned is touched. A task that failed says what to do.
 
@@ -57,6 +58,13 @@ with DAG(
         return tasks.verify_ledger()
 
     @task
+    def deliver_alerts() -> dict[str, Any]:
+        """Tell what a channel has not taken so far."""
+        from mlops.pipelines import tasks
+
+        return tasks.deliver_alerts()
+
+    @task
     def collect_garbage() -> list[dict[str, Any]]:
         """Find, and where the spec says so delete, what nobody can need any more."""
         from mlops.pipelines import tasks
@@ -64,5 +72,5 @@ with DAG(
         return tasks.collect_garbage()
 
     reap()
-    reconcile()
+    reconcile() >> deliver_alerts()
     verify_ledger() >> collect_garbage()

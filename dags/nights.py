@@ -12,6 +12,8 @@ from typing import Any
 
 from mlops.errors import ConfigError
 
+TOLD = ("version", "rows", "share", "retrain_reason")  # of a record, beside model, date and reason
+
 
 def dates(chosen: str | None, events: Iterable[Mapping[str, Any]], moment: datetime) -> list[str]:
     """The dates of a run, oldest first.
@@ -37,22 +39,25 @@ def dates(chosen: str | None, events: Iterable[Mapping[str, Any]], moment: datet
 
 
 def training_reason(chosen: str | None, events: Iterable[Mapping[str, Any]], run_type: str) -> str:
-    """Why a training runs: what the form says, else `drift`, `manual` or `schedule`.
+    """Why a training runs: what the form says, else what monitoring has found (`drift` before all), or how it started.
 
     >>> training_reason(None, [{"date": "2026-03-05"}], "asset_triggered")
     'drift'
+    >>> training_reason(None, [{"date": "2026-03-05", "retrain_reason": "performance"}], "asset_triggered")
+    'performance'
     """
     if chosen:
         return chosen
-    if any(True for _ in events):
-        return "drift"
+    if told := [str(event.get("retrain_reason") or "drift") for event in events]:
+        return "drift" if "drift" in told else told[-1]
     return "manual" if run_type == "manual" else "schedule"
 
 
 def news(report: Mapping[str, Any]) -> dict[str, Any] | None:
     """What the Asset event of a step says, or None if there is nothing to tell.
 
-    Monitoring tells of drift, and only of drift that asks for a training; any other step tells what it has done.
+    Monitoring tells of drift, and only of drift that asks for a training; the analysis of experiments of a winner that
+    was promoted; any other step tells what it has done.
 
     Args:
         report: a `StepReport` as a dict.
@@ -60,11 +65,12 @@ def news(report: Mapping[str, Any]) -> dict[str, Any] | None:
     >>> news({"step": "ingestion", "model": "m", "date": "2026-03-05", "outcome": "no", "reason": "bad", "record": {}})
     """
     record = report["record"]
-    worth_telling = record.get("retrain") if report["step"] == "monitoring" else report["outcome"] == "done"
+    asked = {"monitoring": "retrain", "ab_analysis": "promoted"}.get(report["step"])
+    worth_telling = record.get(asked) if asked else report["outcome"] == "done"
     if not worth_telling:
         return None
     facts = {key: report[key] for key in ("model", "date", "reason")}
-    return facts | {key: record[key] for key in ("version", "rows", "share") if record.get(key) is not None}
+    return facts | {key: record[key] for key in TOLD if record.get(key) not in (None, "")}
 
 
 def _checked(text: str) -> str:

@@ -36,10 +36,10 @@ FORM = {
 
 
 def schedule(spec: ModelSpec) -> Any:
-    """By cron, by drift, by both or by hand only, as the spec says."""
+    """By cron, by what monitoring finds, by both or by hand only, as the spec says."""
     cron = nightly(spec.schedule.training)
     drift = asset(spec.name, "drift")
-    if not spec.drift.retrain:
+    if not spec.drift.retrain and spec.retraining is None:
         return cron
     return AssetOrTimeSchedule(timetable=cron, assets=drift) if cron else [drift]
 

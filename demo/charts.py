@@ -147,8 +147,6 @@ def drift(summary: Summary) -> Figure:
             "tickformat": ".0%",
             "tickvals": [0, 0.5, 1],
         },
-        "shapes": [_line(summary.alarm_share, "y2")],
-        "annotations": [_note(summary.alarm_share, "y2", f"alarm at {summary.alarm_share:.0%} of the columns")],
         "showlegend": False,
     }
     return {"data": [heat, _share_bars(found, labels)], "layout": layout}

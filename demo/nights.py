@@ -141,7 +141,6 @@ def summarise(world: World, history: History, nights: Sequence[Night], started_a
         devices=plan.fleet.devices,
         step_minutes=plan.fleet.step_minutes,
         seed=plan.fleet.seed,
-        alarm_share=spec.drift.alarm_share,
         alerts_per_entity_day=spec.alerts_per_entity_day,
         started_at=started_at,
         seconds=0.0,

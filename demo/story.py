@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from demo.plan import CORRUPT_NIGHT, REGIME_NIGHT
 from demo.summary import Expectation, Night, Step, Summary
+from mlops.data.fleet import CHANNELS
 from mlops.records import StepReport
 
 Check = Callable[[Summary], tuple[bool, str]]
@@ -74,12 +75,27 @@ def _drift_retrains(summary: Summary) -> tuple[bool, str]:
     if alarm is None:
         return False, f"No drift alarm from night {REGIME_NIGHT} on."
     night, step = alarm
-    later = night.steps[night.steps.index(step) + 1 :]
-    trained = any(s.step == "training" and s.trained_because == "drift" and s.outcome == "done" for s in later)
+    later = [
+        *night.steps[night.steps.index(step) + 1 :],
+        *(s for n in after if n.number > night.number for s in n.steps),
+    ]
+    trained = [s for s in later if s.step == "training" and s.trained_because == "drift" and s.outcome == "done"]
     share = max(report.share for report in step.drift)
-    return trained, (
-        f"Night {night.number}: {share:.0%} of the columns drifted; "
-        f"{'a training because of drift followed' if trained else 'no training because of drift followed'}."
+    return len(trained) == 1, (
+        f"Night {night.number}: {share:.0%} of the columns drifted; trainings because of drift since: {len(trained)}."
+    )
+
+
+def _attribution(summary: Summary) -> tuple[bool, str]:
+    night = _night(summary, REGIME_NIGHT)
+    found = next((report for step in _alarms(night) for report in step.drift if report.verdict == "drift"), None)
+    if found is None:
+        return False, f"No drift alarm in night {REGIME_NIGHT}."
+    channels = {name for name in CHANNELS for column in found.drifted if f"__{name}_" in column or name in column}
+    held = found.since == night.date and len(found.entities) >= 0.9 * found.entities_seen > 0 and len(channels) >= 2
+    return held and found.degree == "with_consequence", (
+        f"Since {found.since}, on {len(found.entities)} of {found.entities_seen} devices, "
+        f"in {', '.join(sorted(channels))}; the scores move by {found.consequence or 0.0:.2f} standard deviations."
     )
 
 
@@ -112,7 +128,8 @@ _EXPECTATIONS: tuple[tuple[str, Check], ...] = (
     (f"In night {CORRUPT_NIGHT} the corrupt delivery is quarantined, and the champion stands.", _quarantine),
     (f"In night {CORRUPT_NIGHT + 1} a good delivery of that date releases it.", _release),
     (f"There is no drift alarm before night {REGIME_NIGHT}, when the fleet begins to run differently.", _false_alarm),
-    ("A drift alarm then starts a training whose reason is drift.", _drift_retrains),
+    ("That night the drift is found, put down to its date, to the devices and to what they measure.", _attribution),
+    ("Drift then starts one training, whose reason is drift.", _drift_retrains),
     ("The champion changes once more after that.", _new_champion),
     ("Every validated date has predictions.", _predictions),
     ("The last night is quiet.", _quiet_end),

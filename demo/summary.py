@@ -3,7 +3,7 @@
 ```
 schema, model, task, metric, owner   version of this layout (1), and the model's facts from its spec
 devices, step_minutes, seed     the sample fleet
-alarm_share, alerts_per_entity_day   limits of the spec that the report draws
+alerts_per_entity_day       limit of the spec that the report draws
 started_at, seconds             when the demo started (UTC), and how long it took in all [s]
 seconds_by_part                 [s] of: setup, history, nights, report
 peak_rss_mb                     largest resident memory of the process [MB]
@@ -142,7 +142,6 @@ class Summary:
     devices: int
     step_minutes: int
     seed: int
-    alarm_share: float
     alerts_per_entity_day: float
     started_at: datetime
     seconds: float
@@ -167,7 +166,8 @@ def step_of(run: DagRun, incidents: Sequence[Incident] = ()) -> Step:
         incidents: what was told of while it ran.
     """
     name = run.dag_id.partition("__")[0]
-    reports = _reports(run.returned)
+    told = _told(run.returned)
+    reports = _reports(told, name)
     gravest = max(reports, key=lambda report: (GRAVITY.index(report.outcome), report.date), default=None)
     outcome: StepOutcome = "failed" if run.status == "failed" or gravest is None else gravest.outcome
     reason = run.error or (gravest.reason if gravest else "No task of this run returned a report.")
@@ -183,7 +183,7 @@ def step_of(run: DagRun, incidents: Sequence[Incident] = ()) -> Step:
         reason=reason,
         dates=tuple(sorted({report.date for report in reports})),
         seconds=round(run.seconds, 3),
-        work_seconds=round(_work_seconds(run.returned, reports), 3),
+        work_seconds=round(_work_seconds(run.returned, told, reports), 3),
         cpu_seconds=round(run.cpu_seconds, 3),
         challenger=_last(records, "version") if name in ("training", "validation", "promotion") else None,
         champion=_champion(name, reports),
@@ -199,14 +199,19 @@ def step_of(run: DagRun, incidents: Sequence[Incident] = ()) -> Step:
     )
 
 
-def _reports(returned: Iterable[Any]) -> tuple[StepReport, ...]:
-    """The last report of every date: of a training, what was selected outweighs what was prepared."""
-    by_date: dict[date, StepReport] = {}
-    for value in returned:
-        found = value.get("report") if isinstance(value, dict) and "training_set" in value else value
-        if isinstance(found, dict) and {"step", "outcome", "reason", "record"} <= found.keys():
-            report = from_dict(StepReport, found)
-            by_date[report.date] = report
+def _told(returned: Iterable[Any]) -> tuple[StepReport, ...]:
+    """What the tasks reported, in the order in which they ended."""
+    values = (v.get("report") if isinstance(v, dict) and "training_set" in v else v for v in returned)
+    wanted = {"step", "outcome", "reason", "record"}
+    return tuple(from_dict(StepReport, v) for v in values if isinstance(v, dict) and wanted <= v.keys())
+
+
+def _reports(told: Iterable[StepReport], step: str) -> tuple[StepReport, ...]:
+    """The step's last report of every date: of a training, what was selected outweighs what was prepared.
+
+    What runs beside the step, as measuring performance does beside monitoring, is not the step's outcome.
+    """
+    by_date = {report.date: report for report in told if report.step == step}
     return tuple(by_date[day] for day in sorted(by_date))
 
 
@@ -214,15 +219,16 @@ def _is_run_record(value: Any) -> TypeGuard[dict[str, Any]]:
     return isinstance(value, dict) and {"run_key", "candidate", "fit_seconds"} <= value.keys()
 
 
-def _work_seconds(returned: Iterable[Any], reports: Iterable[StepReport]) -> float:
+def _work_seconds(returned: Iterable[Any], told: Iterable[StepReport], reports: Sequence[StepReport]) -> float:
     """Seconds that the tasks say they worked; a training's are prepare, fits and select."""
     parts = [value for value in returned if isinstance(value, dict)]
     fits = sum(float(value["seconds"]) for value in parts if _is_run_record(value))
     prepared = [value["report"] for value in parts if "training_set" in value and isinstance(value.get("report"), dict)]
-    told = {(report.date, report.seconds) for report in reports} | {
-        (date.fromisoformat(value["date"]), float(value["seconds"])) for value in prepared
-    }
-    return fits + sum(seconds for _, seconds in told)
+    steps = {report.step for report in reports}
+    counted = {(report.step, report.date, report.seconds) for report in told if report.step not in steps}
+    counted |= {(report.step, report.date, report.seconds) for report in reports}
+    counted |= {("training", date.fromisoformat(value["date"]), float(value["seconds"])) for value in prepared}
+    return fits + sum(seconds for _, _, seconds in counted)
 
 
 def _trained_because(returned: Iterable[Any]) -> str:

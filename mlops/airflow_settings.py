@@ -9,6 +9,8 @@ import json
 import os
 from collections.abc import Mapping
 
+from pydantic import BaseModel
+
 from mlops import credentials
 from mlops.config import MLOpsConfig
 from mlops.credentials import USER
@@ -60,6 +62,8 @@ def airflow_environment(config: MLOpsConfig) -> dict[str, str]:
 
 def _written(value: object) -> str:
     """A setting as an environment variable says it."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
     if isinstance(value, dict):
         return json.dumps(value)
     return ",".join(value) if isinstance(value, tuple) else str(value)

@@ -17,6 +17,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from mlops.channel_settings import channel_settings
+from mlops.deployment_settings import DeploymentSettings, deployment_settings
 from mlops.errors import ConfigError, did_you_mean
 
 _PREFIX = "MLOPS_"
@@ -35,6 +37,9 @@ class MLOpsConfig(BaseModel):
     )
     state_dir: Path = Field(Path(), description="Local folder of SQLite files and process ids. Default: var, if local.")
     models_dir: Path = Field(Path(), description="Folder of model specs. Default: <home>/config/models.")
+    experiments_dir: Path = Field(
+        Path(), description="Folder of experiments (docs/ab.md). Default: <home>/config/experiments."
+    )
     feature_repo: Path = Field(Path(), description="Folder of the Feast repository. Default: <home>/feature_repo.")
     feature_store_yaml: str = Field("feature_store.yaml", description="Feast configuration, within feature_repo.")
     tracking_uri: str = Field("", description="MLflow tracking and registry. Default: SQLite in state_dir.")
@@ -80,12 +85,38 @@ class MLOpsConfig(BaseModel):
         description="Settings of Spark, `spark.` may be left out: {master: 'spark://head:7077', executor.memory: 4g}. "
         "In the environment as YAML.",
     )
+    incidents_url: str = Field(
+        "", description="SQLAlchemy URL of the incidents. Default: the ledger's database, or SQLite in state_dir."
+    )
+    channels: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="Where alerts go beside the log, by name: {chat: {type: slack, url: '${SLACK_URL}'}} "
+        "(docs/incidents.md). In the environment as YAML.",
+    )
+    deployment: DeploymentSettings = Field(
+        default_factory=DeploymentSettings,
+        description="Where services run: {target: kubernetes, image: registry.example/mlops:1.4, namespace: models} "
+        "(docs/deployment.md). In the environment as YAML.",
+    )
     variables: dict[str, str] = Field(default_factory=dict, description="Values for ${NAME} in model specs.")
 
-    @field_validator("roles", "spark", mode="before")
+    @field_validator("deployment", mode="before")
+    @classmethod
+    def _is_deployment(cls, value: Any) -> Any:
+        given = yaml.safe_load(value) if isinstance(value, str) else value
+        return deployment_settings(given) if isinstance(given, Mapping) else given
+
+    @field_validator("roles", "spark", "channels", mode="before")
     @classmethod
     def _from_text(cls, value: Any) -> Any:
         return yaml.safe_load(value) if isinstance(value, str) else value
+
+    @field_validator("channels")
+    @classmethod
+    def _are_channels(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, given in value.items():
+            channel_settings(name, given)
+        return value
 
     @field_validator("allow_auto_approve")
     @classmethod
@@ -132,6 +163,7 @@ class MLOpsConfig(BaseModel):
         filled |= {"home": home, "var": var, "state_dir": state}
         defaults = {
             "models_dir": home / "config" / "models",
+            "experiments_dir": home / "config" / "experiments",
             "feature_repo": home / "feature_repo",
             "tracking_uri": f"sqlite:///{state}/mlflow/mlflow.db",
             "artifact_uri": f"{state}/mlflow/artifacts",
@@ -142,7 +174,8 @@ class MLOpsConfig(BaseModel):
         defaults["signing_key_file"] = Path(str(filled.get("keys_dir") or state / "keys")) / "signing.key"
         ledger = str(filled.get("ledger_url") or "")
         shared = ledger and not ledger.startswith("sqlite")
-        defaults["labels_url"] = ledger if shared else f"sqlite:///{state}/labels/labels.db"
+        for name in ("labels", "incidents"):
+            defaults[f"{name}_url"] = ledger if shared else f"sqlite:///{state}/{name}/{name}.db"
         for key, default in defaults.items():
             filled[key] = filled.get(key) or default
         own = {f"{_PREFIX}VAR": var, f"{_PREFIX}STATE_DIR": str(state), f"{_PREFIX}HOME": str(home)}

@@ -17,6 +17,9 @@ MLOpsError
 ├── PromotionError              a stage change that is not allowed
 │   └── LeaseError              somebody else holds, or has taken over, the lease
 ├── LedgerError                 the ledger cannot be written, or its chain is broken
+├── IncidentError               an incident is unknown, or cannot change that way
+├── DeliveryError               a channel has not taken an alert
+├── DeploymentError             a service did not come up, or its target refuses
 ├── StorageError                a table or file cannot be read or published
 └── MissingDependencyError      an optional client is not installed
 ```
@@ -63,6 +66,10 @@ class NoDataError(DataError):
     """Nothing is there where something must be."""
 
 
+class NotReadyError(DataError):
+    """What another step makes is not there yet; it may come by itself."""
+
+
 class FeatureError(MLOpsError):
     """A feature set is unknown, incomplete or lost rows."""
 
@@ -97,6 +104,18 @@ class LeaseError(PromotionError):
 
 class LedgerError(MLOpsError):
     """The ledger cannot be written, or its chain is broken."""
+
+
+class IncidentError(MLOpsError):
+    """An incident is unknown, or cannot change that way."""
+
+
+class DeliveryError(MLOpsError):
+    """A channel has not taken an alert."""
+
+
+class DeploymentError(MLOpsError):
+    """A service did not come up where it was deployed, or the target refuses."""
 
 
 class StorageError(MLOpsError):

@@ -39,6 +39,7 @@ def open_client(config: MLOpsConfig) -> MlflowClient:
         warnings.simplefilter("ignore")  # MLflow's own use of deprecated calls of its dependencies
         import mlflow
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError  # of the migrations that make a store's tables
 
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -47,10 +48,12 @@ def open_client(config: MLOpsConfig) -> MlflowClient:
                 _prepare_sqlite(Path(uri.removeprefix(_SQLITE)))
             client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_experiments(max_results=1)  # a SQL store makes its tables now, under MLflow's file lock
-        except (MlflowException, OSError, sqlite3.Error) as error:
+        except (MlflowException, SQLAlchemyError, OSError, sqlite3.Error) as error:
+            said = getattr(error, "orig", None) or error  # what the driver says, without the statement
             raise StorageError(
-                f"MLflow at {uri} cannot be opened: {error}.",
-                hint="Check that its folder can be written, or that the server of MLOPS_TRACKING_URI is up.",
+                f"MLflow at {uri} cannot be opened: {said}.",
+                hint="Check that its folder can be written and its disk is not full, or that the server of "
+                "MLOPS_TRACKING_URI is up.",
             ) from error
     return client
 
@@ -88,8 +91,6 @@ def digest_of(files: Mapping[str, str]) -> str:
 
 def artifact_bytes(config: MLOpsConfig, uri: str) -> int:
     """Size of all files below an artifact URI [bytes]; 0 if there are none or it cannot be read."""
-    from mlflow.exceptions import MlflowException
-
     repository = _artifacts(config, uri)
     total = 0
     folders: list[str | None] = [None]
@@ -100,8 +101,9 @@ def artifact_bytes(config: MLOpsConfig, uri: str) -> int:
                     folders.append(found.path)
                 else:
                     total += int(found.file_size or 0)
-    except (MlflowException, OSError):
-        return total
+    except Exception as error:
+        if not _of_the_store(error):
+            raise
     return total
 
 
@@ -111,16 +113,25 @@ def delete_artifacts(config: MLOpsConfig, uri: str) -> None:
     Raises:
         StorageError: they could not be deleted.
     """
-    from mlflow.exceptions import MlflowException
-
     try:
         _artifacts(config, uri).delete_artifacts()
     except FileNotFoundError:
         return
-    except (MlflowException, OSError) as error:
+    except Exception as error:
+        if not _of_the_store(error):
+            raise
         raise StorageError(
-            f"The artifacts at {uri} could not be deleted: {error}.", hint="Mend the permissions and run it again."
+            f"The artifacts at {uri} could not be deleted: {error}.",
+            hint="Mend the permissions or the connection and run it again.",
         ) from error
+
+
+def _of_the_store(error: Exception) -> bool:
+    """Whether an error comes from where artifacts lie: MLflow's own, the file system's, or those of S3's client."""
+    from mlflow.exceptions import MlflowException
+
+    ours = isinstance(error, MlflowException | OSError)
+    return ours or type(error).__module__.partition(".")[0] in ("boto3", "botocore", "s3transfer")
 
 
 def _artifacts(config: MLOpsConfig, uri: str) -> Any:

@@ -17,6 +17,8 @@ R = TypeVar("R")
 Verdict = Literal["pass", "fail", "cannot_tell"]
 Outcome = Literal["done", "nothing_to_do", "no", "cannot_tell"]
 Stage = Literal["development", "staging", "production", "archived"]
+Urgency = Literal["low", "normal", "high"]
+IncidentState = Literal["open", "acknowledged", "silenced", "resolved"]
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
 
@@ -215,14 +217,26 @@ class PredictionBatch:
 
 @dataclass(frozen=True, slots=True)
 class ColumnDrift:
-    """The shift of one column between reference and current."""
+    """The shift of one column between reference and current, or of its missing values, or of the table as a whole."""
 
-    column: str
+    column: str  # or `missing(column)`, or `joint(measure)`
     verdict: Literal["drift", "no_drift", "cannot_tell"]
     method: str
     value: float | None
-    threshold: float | None
+    threshold: float | None  # None: cannot tell, or no distance would be enough in one night
     reason: str = ""
+    importance: float | None = None  # how far scores follow it, in their standard deviations; asked where it drifted
+    consequence: float | None = None  # how far they follow it now
+
+
+@dataclass(frozen=True, slots=True)
+class ConceptDrift:
+    """Whether errors have grown since their truth is known."""
+
+    detector: str
+    verdict: Literal["drift", "no_drift", "cannot_tell"]
+    at: dt.datetime | None  # when it was noticed
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,8 +254,17 @@ class DriftReport:
     current_rows: int = 0
     report_uri: str = ""
     retrain: bool = False  # True when this finding asks for a training
+    retrain_reason: str = ""  # the triggers that ask for it; "": drift
     metrics: dict[str, float] = field(default_factory=dict)  # realised performance where labels are mature
     gates: tuple[GateResult, ...] = ()  # what was served against what the offline store says
+    degree: Literal["none", "without_consequence", "with_consequence", "cannot_tell"] = "none"
+    since: dt.date | None = None  # the night with which it began
+    consequence: float | None = None  # mean change of the scores by it, in their standard deviations; None: not known
+    entities: tuple[str, ...] = ()  # that moved, the strongest first
+    entities_seen: int = 0  # of tonight
+    nights: int = 0  # looked at before this one against the same reference
+    decision: str = ""  # what was decided and why, in one sentence
+    concept: tuple[ConceptDrift, ...] = ()  # of the champion's errors where labels are mature; shown, not acted on
 
     @property
     def drifted(self) -> tuple[str, ...]:
@@ -254,18 +277,35 @@ class DriftReport:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """A finding that a person should know of."""
+    """A finding that a person should know of, and, once it is kept, what has become of it."""
 
     key: str  # <model>/<kind>
     model: str
     kind: str
-    date: dt.date
-    urgency: Literal["low", "normal", "high"]
+    date: dt.date  # the newest date it was found on
+    urgency: Urgency
     summary: str  # what happened
-    consequence: str  # what it means, and what goes on working
+    consequence: str  # what it means
     action: str  # what to do
     evidence_uri: str = ""
-    resolved_at: dt.datetime | None = None  # since when it is over; None while it is open
+    resolved_at: dt.datetime | None = None  # since when it is over; None while it is not
+    goes_on: str = ""  # what goes on working
+    parts: tuple[str, ...] = ()  # what it groups: columns, entities, checks
+    owner: str = ""
+    runbook: str = ""  # page and anchor
+    # What the store adds:
+    number: int = 0
+    state: IncidentState = "open"
+    first_seen_at: dt.datetime | None = None
+    last_seen_at: dt.datetime | None = None
+    dates: tuple[dt.date, ...] = ()  # on which it was found and is not over
+    count: int = 1  # dates on which it was found
+    told_at: dt.datetime | None = None  # when channels were told last; None: never
+    reminded: int = 0  # how often they were told of it again
+    reopened: int = 0  # how often it came back soon after it was over
+    silenced_until: dt.datetime | None = None
+    by: str = ""  # who acknowledged, silenced or resolved it by hand
+    note: str = ""  # why
 
 
 @dataclass(frozen=True, slots=True)

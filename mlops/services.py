@@ -26,13 +26,16 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from mlops.data.label_store import LabelStore
+    from mlops.experiments.bandit_store import BanditStore
     from mlops.experiments.tracking import ExperimentTracker
     from mlops.features.store import FeatureStore
+    from mlops.governance.database import Database
     from mlops.governance.heartbeat import Heartbeat
     from mlops.governance.leases import Leases
     from mlops.governance.ledger import Ledger
     from mlops.models.registry import ModelRegistry
     from mlops.monitoring.alerts import Alerts
+    from mlops.monitoring.step_log import StepLog
     from mlops.storage import Storage
 
 RUN_LEASE_SECONDS = 60.0  # how long an open run outlives a process that nobody can ask (another host, cut off)
@@ -130,6 +133,14 @@ class Services:
         return LabelStore(Database(url, TABLES, GUARDS, what="label store", setting=setting))
 
     @cached_property
+    def bandits(self) -> BanditStore:
+        """Rewards of bandits, in the ledger's database."""
+        from mlops.experiments.bandit_store import TABLES, BanditStore
+        from mlops.governance.database import Database
+
+        return BanditStore(Database(self.config.ledger_url, TABLES, {}, what="bandit store"))
+
+    @cached_property
     def features(self) -> FeatureStore:
         """Feast."""
         from mlops.features.store import FeatureStore
@@ -180,7 +191,23 @@ class Services:
         """Incidents and the channels that tell of them."""
         from mlops.monitoring.alerts import Alerts
 
-        return Alerts(self.storage)
+        return Alerts(self._monitored, settings=self.config.channels, variables=self.config.variables, clock=self.clock)
+
+    @cached_property
+    def step_log(self) -> StepLog:
+        """How the steps of each model ended last."""
+        from mlops.monitoring.step_log import StepLog
+
+        return StepLog(self._monitored)
+
+    @cached_property
+    def _monitored(self) -> Database:
+        from mlops.governance.database import Database
+        from mlops.monitoring.incident_tables import STATEMENTS, TABLES
+        from mlops.monitoring.step_log import STEP_TABLES
+
+        url, setting = self.config.incidents_url, "MLOPS_INCIDENTS_URL"
+        return Database(url, (*TABLES, *STEP_TABLES), STATEMENTS, what="incident store", setting=setting)
 
     def spec(self, model: str) -> ModelSpec:
         """The spec of one model."""

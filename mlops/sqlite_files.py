@@ -28,7 +28,7 @@ def connect(path: Path, *, timeout: float, create: bool = False) -> sqlite3.Conn
     ways = [f"mode={'rwc' if create else 'rw'}"]
     if path.exists():
         log = path.with_name(f"{path.name}-wal")
-        ways += ["mode=ro"] if log.exists() and log.stat().st_size else ["mode=ro", "mode=ro&immutable=1"]
+        ways += ["mode=ro"] if _size(log) else ["mode=ro", "mode=ro&immutable=1"]
     for way in ways[:-1]:
         try:
             return _opened(path, way, timeout)
@@ -36,6 +36,14 @@ def connect(path: Path, *, timeout: float, create: bool = False) -> sqlite3.Conn
             if error.sqlite_errorcode & 0xFF not in _UNWRITABLE:
                 raise
     return _opened(path, ways[-1], timeout)
+
+
+def _size(path: Path) -> int:
+    """Of a file that may go at any moment, as the log does when the last connection closes; 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _opened(path: Path, way: str, timeout: float) -> sqlite3.Connection:

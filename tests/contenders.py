@@ -52,10 +52,12 @@ class Contenders:
     spec: ModelSpec
     runs: tuple[RunRecord, ...]
     judged: dict[int, GateDecision] = field(default_factory=dict)
+    made: int = 0
 
     def register(self, *, started_by: str = "scheduler") -> ModelVersion:
         """A new version, in development. Versions 1, 2, 3, … were trained for the first, second, third … night."""
-        number = len(self.services.registry.versions(self.spec.name)) + 1
+        self.made += 1  # not counted in the registry, which forgets the deleted
+        number = self.made
         day = FIRST_NIGHT + timedelta(days=number - 1)
         run = dataclasses.replace(self.runs[number % len(self.runs)], run_key=f"{self.spec.name}/training/{day}/hbos")
         return self.services.registry.register(

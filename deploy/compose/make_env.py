@@ -17,6 +17,8 @@ TEMPLATE = """\
 POSTGRES_PASSWORD={postgres}
 # The login of Airflow's UI: user admin.
 AIRFLOW_ADMIN_PASSWORD={admin}
+# The login of Grafana: user admin. It counts on the first start; later it is changed in Grafana.
+GRAFANA_ADMIN_PASSWORD={grafana}
 # Encrypts connections and variables in Airflow's database.
 AIRFLOW_FERNET_KEY={fernet}
 # Signs the tokens between Airflow's components, and those of the API.
@@ -27,6 +29,12 @@ AIRFLOW_API_SECRET_KEY={api}
 # Ports on this machine (loopback only).
 AIRFLOW_PORT=8080
 MLFLOW_PORT=5000
+# Where Grafana listens.
+GRAFANA_PORT=3000
+# Where champions answer: mlops serve.
+SERVING_PORT=8000
+# Processes that answer there.
+SERVING_WORKERS=1
 # Tasks that run at once.
 AIRFLOW_WORKER_CONCURRENCY=2
 # Git commit of the code in the image, for lineage: MLOPS_CODE_VERSION=$(git rev-parse HEAD)
@@ -44,6 +52,7 @@ def environment() -> str:
     return TEMPLATE.format(
         postgres=secrets.token_hex(16),
         admin=secrets.token_urlsafe(12),
+        grafana=secrets.token_urlsafe(12),
         fernet=urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         jwt=secrets.token_urlsafe(48),
         api=secrets.token_urlsafe(48),

@@ -1,8 +1,9 @@
-"""`mlops features list|describe|plot|ui`: which features there are, how they look, how fresh they are, for whom."""
+"""`mlops features list|describe|plot|stream|ui`: which features there are, how they look, how fresh, for whom."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -85,6 +86,27 @@ def plot(
     target = out or Path(f"{view}.html")
     Storage(str(target.parent)).write_bytes(str(target), page(entry.profile, entry.features, facts(entry)))
     typer.echo(f"{len(entry.features)} features over {len(entry.profile.days)} days: {target}")
+
+
+@features_app.command()
+def stream(
+    model: Annotated[str, typer.Argument(help="Model whose views are filled.")],
+    at_once: Annotated[int, typer.Option(help="Readings pushed together.", min=1)] = 1,
+) -> None:
+    """Push the features of readings from standard input, one JSON object a line, into the online store as they come.
+
+    Ends with the input; the exit code is 3 if lines were refused. -v says why of each.
+    """
+    from mlops.pipelines import streaming
+    from mlops.services import Services
+
+    services = Services.open()
+    done = streaming.Streamed()
+    for done in streaming.follow(services, services.spec(model), sys.stdin, at_once=at_once):  # noqa: B007
+        pass
+    typer.echo(f"{done.lines:,} lines: {done.pushed:,} pushed, {done.too_late:,} too late, {done.refused:,} refused")
+    if done.refused:
+        raise typer.Exit(3)
 
 
 @features_app.command()

@@ -21,13 +21,18 @@ def gc(
     apply: Annotated[bool, typer.Option("--apply", help="Delete. Without it nothing is changed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what nobody can need any more (versions, runs, training sets) and why the rest stays; --apply deletes it."""
-    from mlops.pipelines import retention
+    """Show what nobody can need any more (versions, runs, training sets, …) and why the rest stays; --apply deletes it.
+
+    Without a model also what killed writers have left behind.
+    """
+    from mlops.pipelines import leftovers, retention
     from mlops.services import Services
 
     services = Services.open()
     specs = [services.spec(model)] if model else list(services.specs().values())
     answers = [retention.run(services, spec, apply) for spec in specs]
+    if not model:
+        answers.append(leftovers.run(services, apply))
     if as_json:
         typer.echo(json.dumps([to_dict(answer) for answer in answers], indent=2))
         return
@@ -69,12 +74,12 @@ def release(
 
 
 def _print(answer: StepReport) -> None:
-    from mlops.pipelines.retention import Collected
+    from mlops.governance.retention import Collected
 
     found = from_dict(Collected, answer.record)
     console = Console(soft_wrap=True, highlight=False)
     label = answer.outcome.replace("_", " ")
-    console.print(f"{answer.model}  [{COLOURS[answer.outcome]}]{label}[/]  {answer.reason}")
+    console.print(f"{answer.model or answer.step}  [{COLOURS[answer.outcome]}]{label}[/]  {answer.reason}")
     if not found.items:
         return
     table = Table("", "what", "MB", "why", box=None, header_style="bold", pad_edge=False)

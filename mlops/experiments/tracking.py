@@ -307,12 +307,14 @@ class ExperimentTracker:
 @contextmanager
 def _translated(run_key: str) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError  # MLflow lets through what its own rollback meets on a lost connection
 
     try:
         yield
-    except MlflowException as error:
+    except (MlflowException, SQLAlchemyError) as error:
+        said = " ".join(str(getattr(error, "orig", None) or error).split())
         raise StorageError(
-            f"MLflow refused to log to the run of {run_key}: {error}.",
+            f"MLflow refused to log to the run of {run_key}: {said}.",
             hint="Free space, mend permissions or start the server, then run the step again: it reopens the run.",
         ) from error
 

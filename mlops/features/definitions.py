@@ -35,6 +35,7 @@ class ViewInfo:
     features: tuple[str, ...]  # those the service uses, in the order declared
     ttl: timedelta  # older features count as missing; zero: never
     dated: bool  # whether it carries the times of its readings
+    whole_keys: bool = False  # whether its keys are whole numbers, not texts
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -125,6 +126,7 @@ def _read_view(feast: Any, projection: Any, service: str) -> ViewInfo:
         features=tuple(field.name for field in projection.features if field.name not in CLOCK),
         ttl=view.ttl or timedelta(0),
         dated=set(CLOCK) <= {field.name for field in view.features},
+        whole_keys=[str(column.dtype) for column in view.entity_columns] == ["Int64"],
     )
 
 

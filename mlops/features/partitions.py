@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from mlops.errors import FeatureError, NoDataError
 from mlops.features.definitions import ViewInfo, recipe_of
 from mlops.features.engineering import EVENT
-from mlops.features.tables import sealed
+from mlops.features.tables import of_day, sealed
 from mlops.storage import Manifest, Storage
 
 _DAYS_LOOKED_AT = 7  # for the newest reading: later deliveries bring later readings
@@ -40,6 +40,7 @@ def write(storage: Storage, view: Any, day: date, frame: pd.DataFrame) -> tuple[
         frame: as `engineer` returns it.
     """
     table = sealed(frame, view)
+    of_day(frame, str(view.name), day)
     recipe = recipe_of(view)
     facts = {
         "view": str(view.name),

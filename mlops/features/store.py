@@ -38,7 +38,7 @@ from mlops.features.online import materialisation, pushing, reading
 from mlops.features.online.reading import STALE, OnlineValues, Stale
 from mlops.features.registration import answering, register, registered
 from mlops.features.repository import declared, feast_settings, fingerprint
-from mlops.features.tables import ROW, askable, assembled, conserved, times_of
+from mlops.features.tables import ROW, askable, assembled, conserved, not_ahead, times_of
 from mlops.storage import Manifest, Storage
 
 __all__ = ["FeatureStore", "ViewInfo"]
@@ -145,7 +145,8 @@ class FeatureStore:
             frame: as `engineer` returns it, shape (n, 3 + features).
 
         Raises:
-            FeatureError: no such view, a column is missing, or a reading is there twice.
+            FeatureError: no such view, a column is missing, a reading is there twice, lies in the future of its
+                delivery or was known before it.
             StorageError: it could not be written; what was there before still stands.
         """
         name = view if isinstance(view, str) else view.name
@@ -169,10 +170,12 @@ class FeatureStore:
 
         Raises:
             NoDataError: a view holds no features yet.
-            FeatureError: no such service, a column is missing or taken, or the join lost or doubled rows.
+            FeatureError: no such service, a column is missing or taken, rows lie more than a day in the future, or the
+                join lost or doubled rows.
         """
         views = self.views_of(service)
         rows = askable(entity_rows, views)
+        not_ahead(rows[EVENT], self._now())
         for view in views:
             partitions.check(self.storage, view, rows[EVENT], shards=self._on_spark)
         if rows.empty:

@@ -105,6 +105,23 @@ class FeatureStream:
         found = {name: np.concatenate([one[name] for one in made]) if made else np.empty(0) for name in names}
         return pd.DataFrame(keys | found)
 
+    def remember(self, rows: pd.DataFrame) -> None:
+        """Take in readings whose features nobody asks for any more, as after a restart; see `update`.
+
+        Args:
+            rows: readings, shape (n, ≥ 3), of each entity in the order in which they became known; zoned times.
+
+        Raises:
+            SchemaError: as `update`.
+        """
+        table = checked(add(rows, self.recipe.derived), self.recipe, self.entity, self.event, self.known_at)
+        event, known = microseconds(table[self.event]), microseconds(table[self.known_at])
+        values = table[list(self.recipe.names)].to_numpy(dtype=np.float64, na_value=np.nan)
+        for i, name in enumerate(table[self.entity].tolist()):
+            memory = self._memory.get(name)
+            if memory is None or event[i] >= memory.event[-1] - self.lateness // _ONE:
+                self._memory[name] = self._remembered(memory, event[i], known[i], values[i])[0]
+
     def _remembered(self, memory: _Memory | None, event: int, known: int, values: Floats) -> tuple[_Memory, int]:
         """The memory with a row more and without what nobody will need, and where the row stands in it."""
         if memory is None:

@@ -6,6 +6,7 @@ One rule: rows are never lost, doubled or put in another order without an error 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from mlops.features.definitions import CLOCK, ViewInfo
 from mlops.features.engineering import CREATED, EVENT
 
 ROW = "__row"
+_AHEAD = timedelta(days=1)  # by which a night's own moment, the end of its day, may be ahead of the clock
 _KINDS = {"STRING": pa.string(), "INT64": pa.int64()}
 
 
@@ -64,6 +66,50 @@ def _keys(values: pd.Series, kind: str, view: str) -> pa.Array:
             hint=f"Write Entity(…, value_type=ValueType.{other}), or deliver the keys in the declared type"
             f" (CSV: source.options: {{dtype: {{{values.name}: {'str' if kind == 'STRING' else 'int64'}}}}}).",
         ) from error
+
+
+def of_day(frame: pd.DataFrame, view: str, day: date) -> None:
+    """Refuse readings that cannot be of a delivery: from its future, or known before its day.
+
+    A join looks for a reading among the deliveries up to its time, so one that lies elsewhere would be lost in silence.
+
+    Args:
+        frame: as `engineer` returns it.
+        view: whose rows they are, for messages.
+        day: date of the delivery (UTC).
+
+    Raises:
+        FeatureError: says how many, and the first.
+    """
+    start = datetime.combine(day, time(), UTC)
+    end = start + timedelta(days=1)
+    for wrong, what in (
+        (frame[EVENT] >= end, f"happened after {day} (UTC)"),
+        (frame[CREATED] >= end, f"became known after {day} (UTC)"),
+        (frame[CREATED] < start, f"were known before {day} (UTC)"),
+    ):
+        if wrong.any():
+            first = frame.loc[wrong].iloc[0]
+            raise FeatureError(
+                f"{int(wrong.sum()):,} of {len(frame):,} readings for view {view!r} {what}, "
+                f"the first at {first[EVENT]}, known at {first[CREATED]}.",
+                hint="Nothing was written. Write each reading with the delivery of the day on which it became known, "
+                "and correct clocks that are ahead.",
+            )
+
+
+def not_ahead(times: pd.Series[pd.Timestamp], now: datetime) -> None:
+    """Refuse rows that are asked for in the future: what will be known by then, nobody knows yet.
+
+    Raises:
+        FeatureError: says how many, and the farthest.
+    """
+    if ahead := int((times > now + _AHEAD).sum()):
+        raise FeatureError(
+            f"{ahead:,} of {len(times):,} rows to join lie in the future, the farthest at {times.max()}; it is "
+            f"{now.isoformat(timespec='seconds')}.",
+            hint="Correct the times (seconds taken for milliseconds, a clock that is ahead), or drop these rows.",
+        )
 
 
 def askable(entity_rows: pd.DataFrame, views: Sequence[ViewInfo]) -> pd.DataFrame:

@@ -152,13 +152,22 @@ class Database:
             return
         path = self.engine.url.database or ""
         if self.engine.dialect.name == "sqlite" and not path.startswith("file:"):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            self._make_folder(Path(path).parent)
         with self.engine.begin() as connection:
             complete = not any(_missing_columns(connection, table) for table in self._tables)
         if not complete:
             with self._write() as connection:
                 self._create(connection)
         self._ready = True
+
+    def _make_folder(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LedgerError(
+                f"The folder of the {self._what} at {self.name} cannot be made: {error.strerror}.",
+                hint=f"Mend the path or its permissions, or set {self._setting}.",
+            ) from error
 
     def _create(self, connection: sa.Connection) -> None:
         if connection.dialect.name == "postgresql":
@@ -179,11 +188,6 @@ class Database:
             said = " ".join(str(getattr(error, "orig", error)).split())
             raise LedgerError(
                 f"The {self._what} at {self.name} refused: {said}.", hint=_what_to_do(said, self._setting)
-            ) from error
-        except OSError as error:
-            raise LedgerError(
-                f"The folder of the {self._what} at {self.name} cannot be made: {error.strerror}.",
-                hint=f"Mend the path or its permissions, or set {self._setting}.",
             ) from error
 
 

@@ -1,7 +1,8 @@
 """What a model has left behind, and what of it nobody can need any more: mark, then sweep.
 
 Kept is what can still be reached: versions that are in use, held, waiting for a decision, young, or a way back; the
-runs and training sets that these came from; whatever is younger than the spec says. The rest may go.
+runs and training sets that these came from; what an experiment that runs is answered by and looks at; whatever is
+younger than the spec says. The rest may go.
 
 One rule: when in doubt it stays. A decision looks at facts alone and can be made again after half of it was done.
 """
@@ -13,14 +14,24 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
-from mlops.governance import champions
+from mlops.governance.ledger_reasons import ledger_reasons, running_experiments
 from mlops.spec.retention import RetentionSpec
 
 if TYPE_CHECKING:
     from mlops.governance.ledger import Entry
 
-Kind = Literal["version", "runs", "training_set", "predictions", "reports"]
-ORDER: tuple[Kind, ...] = ("version", "runs", "training_set", "predictions", "reports")  # nobody finds what comes later
+Folder = Literal["training_set", "predictions", "reports", "prediction_log", "backtest"]
+Kind = Literal["version", "runs", "leftover"] | Folder
+# Nobody finds what comes later.
+ORDER: tuple[Kind, ...] = (
+    "version",
+    "runs",
+    "training_set",
+    "predictions",
+    "reports",
+    "prediction_log",
+    "backtest",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +64,13 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True)
 class FolderFacts:
-    """A folder of files: a training set, the predictions or the reports of a date."""
+    """A folder of files: a training set, a backtest, or what was predicted, reported or logged on a date."""
 
-    kind: Literal["training_set", "predictions", "reports"]
+    kind: Folder
     uri: str
     touched_at: datetime  # the youngest of its files
-    night: date | None = None  # of predictions and reports
-    versions: tuple[int, ...] = ()  # reports: versions whose evidence lies there
+    night: date | None = None  # of predictions, reports and the prediction log
+    versions: tuple[int, ...] = ()  # reports: whose evidence lies there; predictions: who made them
     size: int = 0
 
 
@@ -83,7 +94,22 @@ class Item:
     size: int = 0  # [bytes]
 
 
-def decide(held: Holdings, entries: Sequence[Entry], spec: RetentionSpec, now: datetime) -> tuple[Item, ...]:
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What was found, and what was done."""
+
+    items: tuple[Item, ...]  # as they were found: what may go first, in order
+    applied: bool  # False: nothing was deleted
+
+    @property
+    def freed(self) -> int:
+        """Size of what goes [bytes]."""
+        return sum(item.size for item in self.items if not item.keep)
+
+
+def decide(
+    held: Holdings, entries: Sequence[Entry], spec: RetentionSpec, now: datetime, *, judged_from: date | None = None
+) -> tuple[Item, ...]:
     """What stays and what may go, the latter in the order in which it is to be deleted.
 
     Args:
@@ -91,8 +117,11 @@ def decide(held: Holdings, entries: Sequence[Entry], spec: RetentionSpec, now: d
         entries: the model's ledger.
         spec: how long things are kept.
         now: the time, with a time zone.
+        judged_from: the oldest night whose predictions somebody may still measure; they and who made them stay.
     """
     why = reasons_to_keep(held.versions, entries, spec, now)
+    for version, night in _still_judged(held, judged_from).items():
+        why[version] = (*why.get(version, ()), f"its predictions for {night} are still judged")
     items = [
         Item("version", str(v.version), v.version in why, why.get(v.version) or _gone(v), v.size) for v in held.versions
     ]
@@ -105,7 +134,8 @@ def decide(held: Holdings, entries: Sequence[Entry], spec: RetentionSpec, now: d
         items.append(Item("runs", runs.name, bool(reasons), reasons or ("no version of it stays",), runs.size))
         if reasons:
             needed_sets |= {uri: f"the runs of {runs.run_key}" for uri in runs.training_sets if uri not in needed_sets}
-    items += [_folder(folder, needed_sets, set(why), spec, now) for folder in held.folders]
+    rules = _Rules(spec, now, needed_sets, frozenset(why), judged_from, _since_experiments(entries))
+    items += [_folder(folder, rules) for folder in held.folders]
     return tuple(sorted(items, key=lambda item: (item.keep, ORDER.index(item.kind))))
 
 
@@ -114,7 +144,7 @@ def reasons_to_keep(
 ) -> dict[int, tuple[str, ...]]:
     """The versions that stay, each with its reasons."""
     young = now - timedelta(days=spec.keep_days)
-    from_ledger = _ledger_reasons(entries, spec, young)
+    from_ledger = ledger_reasons(entries, spec, young)
     why: dict[int, tuple[str, ...]] = {}
     for version in versions:
         reasons = [f"is {alias}" for alias in version.aliases]
@@ -127,60 +157,6 @@ def reasons_to_keep(
         reasons += from_ledger.get(version.version, [])
         if reasons:
             why[version.version] = tuple(dict.fromkeys(reasons))
-    return why
-
-
-def held_versions(entries: Iterable[Entry]) -> dict[int, Entry]:
-    """The versions that somebody has put a hold on, with the entry that did."""
-    held: dict[int, Entry] = {}
-    for entry in entries:
-        if entry.kind == "hold":
-            held[int(entry.body["version"])] = entry
-        elif entry.kind == "release":
-            held.pop(int(entry.body["version"]), None)
-    return held
-
-
-def waiting_versions(entries: Sequence[Entry]) -> dict[int, str]:
-    """The versions that a move not yet carried out, or a question not yet answered, is about, with the reason."""
-    waiting: dict[int, str] = {}
-    for entry in champions.open_intents(entries):
-        for name in ("version", "previous_version"):
-            if isinstance(number := entry.body.get(name), int):
-                waiting[number] = f"entry {entry.seq} ({entry.kind}) is not closed"
-    asked: dict[int, str] = {}
-    decided = ("promotion", "promotion_refused", "promotion_undone")
-    for entry in entries:
-        number = entry.body.get("version")
-        if entry.kind == "approval_request" and isinstance(number, int):
-            asked[number] = f"entry {entry.seq} asks for approval"
-        elif (entry.kind in decided or entry.body.get("answer") == "reject") and isinstance(number, int):
-            asked.pop(number, None)
-    return asked | waiting
-
-
-def _ledger_reasons(entries: Sequence[Entry], spec: RetentionSpec, young: datetime) -> dict[int, list[str]]:
-    """By version, why the ledger wants it kept."""
-    why: dict[int, list[str]] = {}
-
-    def add(version: int, reason: str) -> None:
-        why.setdefault(version, []).append(reason)
-
-    for version, entry in held_versions(entries).items():
-        add(version, f"is held by {entry.actor}: {entry.body.get('reason', '')}")
-    for version, reason in waiting_versions(entries).items():
-        add(version, reason)
-    history = champions.reigns(entries)
-    if history:
-        add(history[-1].version, "is champion by the ledger")
-    for reign in champions.way_back(history)[: spec.keep_versions]:
-        add(reign.version, "a rollback may go back to it")
-    former = list(dict.fromkeys(reign.version for reign in reversed(history)))
-    for version in former[1 : spec.keep_versions + 1]:
-        add(version, f"is one of the last {spec.keep_versions} champions")
-    for reign in history:
-        if reign.until_at is not None and reign.until_at >= young:
-            add(reign.version, f"was champion until {reign.until_at:%Y-%m-%d}")
     return why
 
 
@@ -199,23 +175,78 @@ def _of_runs(runs: RunFacts, by_run: dict[str, int], young: datetime) -> tuple[s
     return tuple(reasons)
 
 
-def _folder(
-    folder: FolderFacts, needed_sets: dict[str, str], kept: set[int], spec: RetentionSpec, now: datetime
-) -> Item:
-    reasons: list[str] = []
-    if folder.kind == "training_set":
-        gone = "nobody who stays learned from it"
-        if folder.uri in needed_sets:
-            reasons.append(f"{needed_sets[folder.uri]} learned from it")
-        if folder.touched_at >= now - timedelta(days=spec.keep_days):
-            reasons.append("it is young")
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What is known when folders are judged."""
+
+    spec: RetentionSpec
+    now: datetime
+    needed_sets: dict[str, str]  # by URI, who learned from it
+    kept: frozenset[int]  # versions
+    judged_from: date | None
+    experiments_from: date | None  # the first date of the oldest experiment that runs
+
+    def night_limit(self, kind: Folder) -> int | None:
+        """After how many days what lies by date may go."""
+        limits = {
+            "predictions": self.spec.predictions_days,
+            "reports": self.spec.reports_days,
+            "prediction_log": self.spec.prediction_log_days,
+        }
+        return limits[kind]
+
+
+def _folder(folder: FolderFacts, rules: _Rules) -> Item:
+    if folder.kind in ("training_set", "backtest"):
+        reasons, gone = _by_age(folder, rules)
     else:
-        days = spec.predictions_days if folder.kind == "predictions" else spec.reports_days
-        gone = f"they are older than {days} days"
-        if days is None:
-            reasons.append("the spec sets no limit")
-        elif folder.night is None or folder.night >= (now - timedelta(days=days)).date():
-            reasons.append(f"they are not older than {days} days")
-        if stay := sorted(kept & set(folder.versions)):
-            reasons.append(f"they hold the evidence of version {', '.join(map(str, stay))}")
+        reasons, gone = _by_night(folder, rules)
     return Item(folder.kind, folder.uri, bool(reasons), tuple(reasons) or (gone,), folder.size)
+
+
+def _by_age(folder: FolderFacts, rules: _Rules) -> tuple[list[str], str]:
+    """Why a training set or a backtest stays, and why it may go otherwise."""
+    reasons: list[str] = []
+    learns = folder.kind == "training_set"
+    days = rules.spec.keep_days if learns else rules.spec.backtests_days
+    if learns and folder.uri in rules.needed_sets:
+        reasons.append(f"{rules.needed_sets[folder.uri]} learned from it")
+    if days is None:
+        reasons.append("the spec sets no limit")
+    elif folder.touched_at >= rules.now - timedelta(days=days):
+        reasons.append("it is young")
+    return reasons, "nobody who stays learned from it" if learns else f"it is older than {days} days"
+
+
+def _by_night(folder: FolderFacts, rules: _Rules) -> tuple[list[str], str]:
+    """Why what belongs to a date stays, and why it may go otherwise."""
+    reasons: list[str] = []
+    days, night = rules.night_limit(folder.kind), folder.night
+    if days is None:
+        reasons.append("the spec sets no limit")
+    elif night is None or night >= (rules.now - timedelta(days=days)).date():
+        reasons.append(f"they are not older than {days} days")
+    if folder.kind == "reports" and (stay := sorted(rules.kept & set(folder.versions))):
+        reasons.append(f"they hold the evidence of version {', '.join(map(str, stay))}")
+    if folder.kind == "predictions" and night is not None and rules.judged_from and night >= rules.judged_from:
+        reasons.append("they are still judged")
+    since = rules.experiments_from
+    if folder.kind == "prediction_log" and night is not None and since is not None and night >= since:
+        reasons.append(f"an experiment has looked at them since {since}")
+    return reasons, f"they are older than {days} days"
+
+
+def _still_judged(held: Holdings, judged_from: date | None) -> dict[int, date]:
+    """By version, the newest night of its predictions that may still be measured."""
+    if judged_from is None:
+        return {}
+    nights = [
+        (f.night, f.versions) for f in held.folders if f.kind == "predictions" and f.night and f.night >= judged_from
+    ]
+    there = {version.version for version in held.versions}
+    return {version: night for night, versions in sorted(nights) for version in versions if version in there}
+
+
+def _since_experiments(entries: Iterable[Entry]) -> date | None:
+    started = [date.fromisoformat(entry.body["date"]) for entry in running_experiments(entries).values()]
+    return min(started, default=None)

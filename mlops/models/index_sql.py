@@ -194,7 +194,7 @@ def _engine(uri: str) -> sa.Engine:
         return sa.create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": 10})
     path = Path(url.database or "")
     opened = partial(sqlite_files.connect, path, timeout=BUSY_SECONDS)  # its transactions begin in `_on_begin`
-    engine = sa.create_engine("sqlite://", poolclass=NullPool, creator=opened)
+    engine = sa.create_engine(url, poolclass=NullPool, creator=opened)  # the URL is for messages
     sa.event.listen(engine, "begin", _on_begin)
     return engine
 
@@ -211,5 +211,5 @@ def _translated(engine: sa.Engine) -> Iterator[None]:
         said = " ".join(str(getattr(error, "orig", error)).split())
         raise StorageError(
             f"MLflow's database at {engine.url.render_as_string(hide_password=True)} refused: {said}.",
-            hint="Nothing was changed by this step of the work. Mend it and run it again.",
+            hint="Nothing was changed by this step of the work. Mend it (is its disk full?) and run it again.",
         ) from error

@@ -55,7 +55,7 @@ def signature_unchanged(
 
 
 def size(megabytes: float, champion_megabytes: float | None, *, limit: float) -> GateResult:
-    """The serialised model is within the limit.
+    """The model, as it is stored, is within the limit.
 
     Args:
         megabytes: size of the challenger [MB].

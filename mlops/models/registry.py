@@ -156,6 +156,18 @@ class ModelRegistry:
         """
         return record_of(moves.existing(self.index, model, version))
 
+    def knows(self, model: str) -> bool:
+        """Whether there is a registered model of that name; its versions may all have been deleted."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.get_registered_model(model)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return False
+            raise RegistryError(f"{model} cannot be looked up: {error}") from error
+        return True
+
     def find(self, model: str, version: int) -> ModelVersion | None:
         """One version, or None if there is none of that number (it may have been deleted)."""
         found = self.index.version(model, version)
@@ -201,7 +213,11 @@ class ModelRegistry:
         return moves.set_stage(self.index, model, version, stage)
 
     def load(self, version: ModelVersion) -> Scorer:
-        """The scorer of a version, after a trusted key has vouched for its files.
+        """The scorer of a version, after a trusted key has vouched for its files; raises what `load_sized` raises."""
+        return self.load_sized(version)[0]
+
+    def load_sized(self, version: ModelVersion) -> tuple[Scorer, int]:
+        """The scorer of a version, after a trusted key has vouched for its files, and the size of these [bytes].
 
         Raises:
             IntegrityError: not signed, or not what was signed and registered; by name.
@@ -218,11 +234,12 @@ class ModelRegistry:
                 trusted_types=self._config.trusted_types,
                 allow_pickle=self._config.allow_pickle,
             )
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         if not isinstance(loaded, Scorer):
             raise RegistryError(
                 f"{version.model} version {version.version} is a {type(loaded).__name__}, expected a Scorer."
             )
-        return loaded
+        return loaded, size
 
     def delete(self, model: str, version: int) -> None:
         """Delete a version, then its files; one that is gone already is no error.

@@ -46,7 +46,21 @@ def load(folder: Path, *, name: str, trusted_types: Sequence[str] = (), allow_pi
                 hint="Train it again with its types among `trusted_types`, or set MLOPS_ALLOW_PICKLE=true.",
             )
         return _read(lambda: pickle.loads((folder / PICKLE_FILE).read_bytes()), name)
-    data = (folder / SKOPS_FILE).read_bytes()
+    return loads((folder / SKOPS_FILE).read_bytes(), name=name, trusted_types=trusted_types)
+
+
+def loads(data: bytes, *, name: str, trusted_types: Sequence[str] = ()) -> Any:
+    """What `dumps` gave, built from trusted types only.
+
+    Args:
+        data: as skops keeps it.
+        name: for messages.
+        trusted_types: types trusted beside the packaged list.
+
+    Raises:
+        UntrustedTypeError: it holds other types.
+        RegistryError: this code cannot read it.
+    """
     return _read(lambda: _from_skops(data, name, [*TRUSTED_TYPES, *trusted_types]), name)
 
 

@@ -11,20 +11,47 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
 import pandas as pd
 
-from mlops.errors import FeatureError
+from mlops.data.partitions import delivered_days
+from mlops.errors import FeatureError, NotReadyError
 from mlops.features import checks
+from mlops.features.partitions import stored_days
+from mlops.features.store import FeatureStore, ViewInfo
+from mlops.pipelines.incidents import tell
 from mlops.pipelines.night import as_of, report_uri
 from mlops.records import GateResult, Incident, to_dict
 from mlops.services import Services
+from mlops.serving import log_reading
 from mlops.spec import ModelSpec
 
 SAMPLED_ENTITIES = 100
 SAMPLED_PREDICTIONS = 100
+LIVE = "live_served_equals_offline"
+
+
+def ready(services: Services, spec: ModelSpec, first: date, last: date) -> None:
+    """Refuse to join before the features of every validated delivery of these dates are there.
+
+    Joined too early, rows would silently take older features, and the result would depend on which step was faster.
+
+    Raises:
+        NotReadyError: the features step has still to run for some of them.
+    """
+    delivered = [d for d in delivered_days(services.storage, spec.dataset) if first <= d <= last]
+    for view in services.features.views_of(spec.features.service):
+        if view.recipe is None or view.dataset != spec.dataset:
+            continue
+        if late := sorted(set(delivered) - set(stored_days(services.storage, view.name))):
+            raise NotReadyError(
+                f"View {view.name!r} has no features yet of {len(late)} of {len(delivered)} validated deliveries from "
+                f"{first} to {last} (first {late[0]}, last {late[-1]}).",
+                hint=f"Let that step run: mlops run features {spec.name} --date {late[0]} --until {late[-1]}",
+            )
 
 
 def of_join(
@@ -84,24 +111,70 @@ def of_online_store(services: Services, spec: ModelSpec, day: date) -> tuple[tup
 
 
 def of_predictions(services: Services, spec: ModelSpec, day: date, log: pd.DataFrame) -> tuple[GateResult, ...]:
-    """What was served against what the offline store says today, on a sample.
+    """What was predicted from against what the offline store says today, on a sample: of the batch, and of what was
+    answered over HTTP that day with features from the online store.
 
     Args:
         services: the adapters.
         spec: the model.
         day: the date.
-        log: what was predicted: the entity, `known_at` (when features were asked for), the features.
+        log: what the batch predicted: the entity, `known_at` (when features were asked for), the features.
+
+    Returns:
+        the gate of the batch, and that of live serving if such a request was answered.
     """
+    live = log_reading.read(services.storage, spec.name, day)
+    looked_up = live[live["feature_known_at"].notna()] if len(live) else live
+    found = [
+        _of_batch(services, spec, day, log),
+        *([_of_live(services, spec, day, looked_up)] if len(looked_up) else []),
+    ]
+    _keep(services, spec, day, "monitoring", found)
+    return tuple(found)
+
+
+def _of_batch(services: Services, spec: ModelSpec, day: date, log: pd.DataFrame) -> GateResult:
     views = services.features.views_of(spec.features.service)
     part = log.loc[_sampled(pd.Series(log.index), SAMPLED_PREDICTIONS, spec, day)] if len(log) else log
     rows = part[[spec.entity, "known_at"]].rename(columns={"known_at": "event_timestamp"})
     try:
         offline = services.features.historical(spec.features.service, rows.reset_index(drop=True))
-        found = checks.skew(part, offline, views=views, at="known_at")
+        return checks.skew(part, offline, views=views, at="known_at")
     except FeatureError as error:
-        found = GateResult("served_equals_offline", "cannot_tell", str(error))
-    _keep(services, spec, day, "monitoring", [found])
-    return (found,)
+        return GateResult("served_equals_offline", "cannot_tell", str(error))
+
+
+def _of_live(services: Services, spec: ModelSpec, day: date, log: pd.DataFrame) -> GateResult:
+    """What was answered from the online store, against the offline values at the moment when its reading became known.
+
+    That moment, not the one of the request: the online store lags behind, and is checked for that by itself. Rows whose
+    reading the offline store does not hold (pushed, and not delivered since) or whose features had outlived a view's
+    time to live when they were asked for are counted and not compared.
+    """
+    store, views = services.features, services.features.views_of(spec.features.service)
+    part = log.loc[_sampled(pd.Series(log.index), SAMPLED_PREDICTIONS, spec, day)].reset_index(drop=True)
+    moment = part[["feature_timestamp", "feature_known_at"]].max(axis=1)
+    try:
+        rows = pd.DataFrame({spec.entity: _keys(store, views, part[spec.entity]), "event_timestamp": moment})
+        offline = store.historical(spec.features.service, rows)
+        held = (offline["feature_known_at"] == part["feature_known_at"]).to_numpy()
+        ttl = min((view.ttl for view in views if view.ttl), default=None)
+        fresh = held & (ttl is None or (part["predicted_at"] - part["feature_timestamp"] <= ttl).to_numpy())
+        if not fresh.any():
+            reason = f"Of none of {len(part):,} answers does the offline store hold the reading they were made from."
+            return GateResult(LIVE, "cannot_tell", reason, numbers={"rows": 0.0, "not_compared": float(len(part))})
+        served, offline = part[fresh].assign(moment=moment[fresh]), offline[fresh]
+        found = checks.skew(served, offline, views=views, at="moment", name=LIVE)
+    except FeatureError as error:
+        return GateResult(LIVE, "cannot_tell", str(error))
+    return replace(found, numbers={**found.numbers, "not_compared": float((~fresh).sum())})
+
+
+def _keys(store: FeatureStore, views: Sequence[ViewInfo], logged: pd.Series) -> pd.Series:
+    """Entities of the log, which are text, as the offline store has them."""
+    newest = store.newest_day(views[0])
+    there = store.entities(views[0], newest) if newest else []
+    return logged.astype("int64") if there and isinstance(there[0], int) else logged
 
 
 def _sampled(values: pd.Series, size: int, spec: ModelSpec, day: date) -> np.ndarray:
@@ -116,9 +189,11 @@ def _keep(services: Services, spec: ModelSpec, day: date, step: str, found: Sequ
     failed = [gate for gate in found if gate.verdict == "fail"]
     kind = f"checks of {step}"
     if not failed:
-        services.alerts.resolve(spec.name, kind, at=services.clock(), day=day)
+        services.alerts.resolve(spec.name, kind, at=services.clock(), day=day, terms=spec.alerts)
         return uri
-    services.alerts.raise_incident(
+    tell(
+        services,
+        spec,
         Incident(
             key=f"{spec.name}/{kind}",
             model=spec.name,
@@ -130,8 +205,6 @@ def _keep(services: Services, spec: ModelSpec, day: date, step: str, found: Sequ
             action=f"Open {uri}; see docs/online.md, 'Checks of every night'.",
             evidence_uri=uri,
         ),
-        channels=spec.alerts.channels,
-        runbook=spec.alerts.runbook,
     )
     return uri
 

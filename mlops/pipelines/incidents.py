@@ -11,6 +11,7 @@ from datetime import date
 
 from mlops.records import Incident
 from mlops.services import Services
+from mlops.spec import ModelSpec
 
 MEANING: Mapping[str, str] = {
     "ingestion": "The date is not published; nothing downstream sees it. The champion goes on serving.",
@@ -21,6 +22,7 @@ MEANING: Mapping[str, str] = {
     "rollback": "The champion may still be the one to be rolled back; the next try finishes the move.",
     "inference": "The date has no predictions by the present champion, or only those of an earlier run.",
     "monitoring": "The date has not been looked at for drift, which does not mean that there is none.",
+    "ab_analysis": "The night's look at the experiments was not made; they go on, and the next night looks at all.",
     "maintenance": "Nothing that was decided or learned is touched; what was left behind is still there.",
 }
 _UNFIT = re.compile(r"[^A-Za-z0-9_]+")
@@ -44,6 +46,19 @@ def remedy(error: object, run: str) -> str:
     return f"Mend what the message says ({error}), then clear the failed task of {run}."
 
 
+def tell(services: Services, spec: ModelSpec, incident: Incident) -> bool:
+    """Keep what was found about a model, and tell those whom its spec names.
+
+    Returns:
+        True if people are told now; False if they know, or nobody is to be told.
+
+    Raises:
+        ConfigError: the settings define no channel of a name.
+        LedgerError: it could not be kept.
+    """
+    return services.alerts.raise_incident(incident, terms=spec.alerts, owner=spec.owner)
+
+
 def task_failed(services: Services, dag_id: str, task: str, run_id: str, day: date, error: object) -> bool:
     """Tell of a task whose last try has failed.
 
@@ -61,8 +76,9 @@ def task_failed(services: Services, dag_id: str, task: str, run_id: str, day: da
     step, _, model = dag_id.partition("__")
     if not model or step not in MEANING:
         return False
-    spec = services.spec(model)
-    return services.alerts.raise_incident(
+    return tell(
+        services,
+        services.spec(model),
         Incident(
             key=f"{model}/{_kind(step, task)}",
             model=model,
@@ -73,8 +89,6 @@ def task_failed(services: Services, dag_id: str, task: str, run_id: str, day: da
             consequence=consequence(step),
             action=remedy(error, f"run {run_id}"),
         ),
-        channels=spec.alerts.channels,
-        runbook=spec.alerts.runbook,
     )
 
 

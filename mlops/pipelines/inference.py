@@ -21,6 +21,7 @@ from mlops.pipelines.night import entity_rows, instants, report
 from mlops.records import ModelVersion, PredictionBatch, StepReport
 from mlops.services import Services
 from mlops.spec import ModelSpec
+from mlops.storage import Manifest
 
 
 def run(services: Services, spec: ModelSpec, day: date) -> StepReport:
@@ -31,6 +32,7 @@ def run(services: Services, spec: ModelSpec, day: date) -> StepReport:
 
     Raises:
         IntegrityError: the champion's files are not those that were registered.
+        NotReadyError: the features of the delivery are not there yet.
         FeatureError: the join lost rows.
     """
     if day not in partitions.delivered_days(services.storage, spec.dataset):
@@ -38,6 +40,7 @@ def run(services: Services, spec: ModelSpec, day: date) -> StepReport:
     champion = services.registry.by_alias(spec.name, "champion")
     if champion is None:
         return report("inference", spec, day, "nothing_to_do", "There is no champion yet.")
+    feature_checks.ready(services, spec, day, day)
     scorer = services.registry.load(champion)
     rows = partitions.read_rows(services.storage, spec.dataset, day, day)
     asked = entity_rows(rows, spec)
@@ -47,7 +50,7 @@ def run(services: Services, spec: ModelSpec, day: date) -> StepReport:
     uri = predictions_uri(services, spec, day)
     facts = {"model": spec.name, "version": str(champion.version), "digest": champion.digest, "date": day.isoformat()}
     manifest = services.storage.write_table(uri, pa.Table.from_pandas(table, preserve_index=False), facts)
-    batch = replace(_batch(table, scorer, champion, spec, day, uri, manifest.content_hash), gates=gates)
+    batch = replace(batch_of(table, spec, day, uri, manifest), gates=gates)
     return report("inference", spec, day, "done", _words(batch, spec), batch)
 
 
@@ -66,25 +69,34 @@ def _predictions(joined: pd.DataFrame, scorer: Scorer, champion: ModelVersion, s
     return pd.concat([head, predicted, made_by.astype({"threshold": float}), made_of], axis=1)
 
 
-def _batch(
-    table: pd.DataFrame, scorer: Scorer, champion: ModelVersion, spec: ModelSpec, day: date, uri: str, digest: str
-) -> PredictionBatch:
+def batch_of(table: pd.DataFrame, spec: ModelSpec, day: date, uri: str, manifest: Manifest) -> PredictionBatch:
+    """What a table of predictions holds, as a record.
+
+    Args:
+        table: as this step writes it.
+        spec: the model.
+        day: of the predictions.
+        uri: where they are kept.
+        manifest: of the table.
+    """
+    made_by = table["threshold"].dropna()
+    threshold = float(made_by.iloc[0]) if len(made_by) else None
     alarms = 0
-    if spec.task == "anomaly" and scorer.threshold is not None:
+    if spec.task == "anomaly" and threshold is not None:
         alarms = thresholds.onsets(
-            table["score"].to_numpy(), table[spec.entity].to_numpy(), instants(table["observed_at"]), scorer.threshold
+            table["score"].to_numpy(), table[spec.entity].to_numpy(), instants(table["observed_at"]), threshold
         )
     return PredictionBatch(
         model=spec.name,
-        version=champion.version,
+        version=int(manifest.facts["version"]),
         date=day,
         uri=uri,
         rows=len(table),
         scored_rows=int(table["score"].notna().sum()),
         flagged_rows=int(table["flag"].fillna(value=False).astype(bool).sum()) if "flag" in table else 0,
         alarms=alarms,
-        threshold=scorer.threshold,
-        content_hash=digest,
+        threshold=threshold,
+        content_hash=manifest.content_hash,
     )
 
 

@@ -16,6 +16,7 @@ from mlops.data import contracts, partitions, quarantine
 from mlops.data.inspection import inspect
 from mlops.data.rule import Statistics, Terms
 from mlops.pipelines import quarantine as decisions
+from mlops.pipelines.incidents import tell
 from mlops.pipelines.night import report, report_uri
 from mlops.pipelines.publishing import publish
 from mlops.records import DataSlice, Incident, StepReport
@@ -81,7 +82,9 @@ def _quarantine(
     slice_ = quarantine.put(services.storage, spec.dataset, day, frame, result, report_uri=page, model=spec.name, at=at)
     if entry := decisions.decided(services, spec, slice_):
         return decisions.again(services, spec, day, frame, page, entry)
-    services.alerts.raise_incident(
+    tell(
+        services,
+        spec,
         Incident(
             key=f"{spec.name}/quarantine",
             model=spec.name,
@@ -94,7 +97,5 @@ def _quarantine(
             f"or `mlops quarantine release {spec.name} {day}`, or `drop`.",
             evidence_uri=page,
         ),
-        channels=spec.alerts.channels,
-        runbook=spec.alerts.runbook,
     )
     return report("ingestion", spec, day, "no", f"Quarantined: {'; '.join(slice_.reasons)}", slice_)

@@ -31,15 +31,23 @@ INJECTED = "injected faults"
 
 @dataclass(frozen=True)
 class Player:
-    """A version and its scorer."""
+    """A version and its scorer.
+
+    Args:
+        version: who is judged.
+        scorer: what was loaded.
+        stored_bytes: size of all its files, as they are stored and signed; None: it is not stored, its pickle counts.
+    """
 
     version: ModelVersion
     scorer: Scorer
+    stored_bytes: int | None = None
 
     @cached_property
     def megabytes(self) -> float:
-        """Its size when serialised [MB]."""
-        return gates.serialised_bytes(self.scorer) / 1e6
+        """Its size [MB]."""
+        size = gates.serialised_bytes(self.scorer) if self.stored_bytes is None else self.stored_bytes
+        return size / 1e6
 
 
 @dataclass(frozen=True)

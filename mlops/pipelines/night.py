@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+JUDGED_NIGHTS = 14  # whose predictions are measured again every night, as their labels come in
+
 
 def as_of(day: date) -> datetime:
     """The moment up to which the night of `day` knows things: the end of that day, UTC.
@@ -71,13 +73,9 @@ def entity_rows(rows: pd.DataFrame, spec: ModelSpec) -> pd.DataFrame:
     """Rows as Feast wants them: entity, `event_timestamp` (when it became known), `observed_at` (when it happened)."""
     import pandas as pd
 
-    return pd.DataFrame(
-        {
-            spec.entity: rows[spec.entity].to_numpy(),
-            "event_timestamp": rows[spec.known_at].to_numpy(),
-            "observed_at": rows[spec.timestamps.event].to_numpy(),
-        }
-    ).astype({"event_timestamp": "datetime64[us, UTC]", "observed_at": "datetime64[us, UTC]"})
+    times = {"event_timestamp": rows[spec.known_at], "observed_at": rows[spec.timestamps.event]}
+    zoned = {name: column.astype("datetime64[us, UTC]").array for name, column in times.items()}
+    return pd.DataFrame({spec.entity: rows[spec.entity].to_numpy()} | zoned)
 
 
 def instants(times: pd.Series) -> np.ndarray:

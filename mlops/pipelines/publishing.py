@@ -59,7 +59,7 @@ def publish(
 
 def settle(services: Services, spec: ModelSpec, day: date) -> None:
     """The quarantine of a date is over: its incident is resolved."""
-    services.alerts.resolve(spec.name, "quarantine", at=services.clock(), day=day)
+    services.alerts.resolve(spec.name, "quarantine", at=services.clock(), day=day, terms=spec.alerts)
 
 
 def label_columns(spec: ModelSpec) -> tuple[str, ...]:

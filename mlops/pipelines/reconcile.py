@@ -18,6 +18,7 @@ from mlops.errors import MLOpsError, RegistryError
 from mlops.governance import champions as history
 from mlops.pipelines import champions
 from mlops.pipelines.champions import Standing
+from mlops.pipelines.incidents import tell
 from mlops.pipelines.night import report
 from mlops.records import Incident, StepReport
 from mlops.services import Services
@@ -201,15 +202,15 @@ def _tell(services: Services, spec: ModelSpec, finding: Finding, *, repaired: bo
         if repaired
         else f"See mlops champion {spec.name} --history, then mlops reconcile {spec.name} --repair, or roll back.",
     )
-    services.alerts.raise_incident(incident, channels=spec.alerts.channels, runbook=spec.alerts.runbook)
+    tell(services, spec, incident)
 
 
 def _resolve(services: Services, spec: ModelSpec, left: list[Finding]) -> None:
     """End the incidents of what agrees again, by a repair here or because somebody has put it right."""
     still = {finding.kind for finding in left}
-    told = {one.kind for one in services.alerts.list_incidents(spec.name) if one.resolved_at is None}
+    told = {one.kind for one in services.alerts.list_incidents(spec.name, resolved=False)}
     for kind in sorted((told & KINDS) - still):
-        services.alerts.resolve(spec.name, kind, at=services.clock())
+        services.alerts.resolve(spec.name, kind, at=services.clock(), terms=spec.alerts)
 
 
 def _record(services: Services, where: Standing, finding: Finding) -> None:

@@ -1,8 +1,9 @@
 """Retention: what nobody can need any more is deleted, and the ledger says so first.
 
-Reads: versions, runs, training sets, predictions, reports, the ledger. Writes: one ledger entry per batch, before
-anything of it is deleted; then it is. Works under the model's promotion lease, a batch at a time, and looks anew
-before each: a promotion waits at most one batch, and what it has just put to use is not deleted.
+Reads: versions, runs, training sets, predictions, reports, the prediction log, backtests, the ledger. Writes: one
+ledger entry per batch, before anything of it is deleted; then it is. Works under the model's promotion lease, a batch
+at a time, and looks anew before each: a promotion waits at most one batch, and what it has just put to use is not
+deleted.
 
 One rule: records go before what they lead to, so that a run that was cut short leaves nothing that leads nowhere, and
 the next one finishes it.
@@ -14,39 +15,36 @@ import dataclasses
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from typing import Any, Literal
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 from mlops import log
 from mlops.errors import LedgerError
 from mlops.governance.ledger import Entry
-from mlops.governance.retention import FolderFacts, Holdings, Item, RunFacts, VersionFacts, decide, held_versions
+from mlops.governance.ledger_reasons import held_versions
+from mlops.governance.retention import (
+    Collected,
+    Folder,
+    FolderFacts,
+    Holdings,
+    Item,
+    RunFacts,
+    VersionFacts,
+    decide,
+)
 from mlops.mlflow_store import artifact_bytes
 from mlops.pipelines.champions import LEASE_SECONDS, exclusive
-from mlops.pipelines.night import report
+from mlops.pipelines.night import JUDGED_NIGHTS, judged_until, report
 from mlops.records import StepReport
 from mlops.services import Services
+from mlops.serving.log_writer import log_uri
 from mlops.spec import ModelSpec
-from mlops.storage import StoredFile
+from mlops.storage import Storage, StoredFile
 
 BATCH = 20  # things deleted in one holding of the lease
 _EVIDENCE = re.compile(r"/evidence-v(\d+)\.\w+$")
 _DATE = re.compile(r"(?:date=)?(\d{4}-\d{2}-\d{2})")
 _log = log.get(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Collected:
-    """What was found, and what was done."""
-
-    items: tuple[Item, ...]  # as they were found: what may go first, in order
-    applied: bool  # False: nothing was deleted
-
-    @property
-    def freed(self) -> int:
-        """Size of what goes [bytes]."""
-        return sum(item.size for item in self.items if not item.keep)
 
 
 def run(services: Services, spec: ModelSpec, apply: bool = False) -> StepReport:
@@ -62,9 +60,7 @@ def run(services: Services, spec: ModelSpec, apply: bool = False) -> StepReport:
     """
     day = services.clock().date()
     _trust_ledger(services)
-    found = decide(
-        survey(services, spec, sizes=True), services.ledger.entries(spec.name), spec.retention, services.clock()
-    )
+    found = _decided(services, spec, survey(services, spec, sizes=True))
     gone = [item for item in found if not item.keep]
     record = Collected(found, applied=apply)
     if not gone:
@@ -114,6 +110,16 @@ def survey(services: Services, spec: ModelSpec, *, sizes: bool = False) -> Holdi
     return Holdings(tuple(versions), tuple(own), folders)
 
 
+def judged_from(spec: ModelSpec, now: datetime) -> date:
+    """The oldest night whose predictions may still be measured: its label is not mature yet, or has been of late."""
+    return judged_until(spec, now.date()).date() - timedelta(days=JUDGED_NIGHTS)
+
+
+def _decided(services: Services, spec: ModelSpec, held: Holdings) -> tuple[Item, ...]:
+    now, entries = services.clock(), services.ledger.entries(spec.name)
+    return decide(held, entries, spec.retention, now, judged_from=judged_from(spec, now))
+
+
 def _trust_ledger(services: Services) -> None:
     found = services.ledger.check()
     if found.verdict != "whole":
@@ -127,7 +133,7 @@ def _trust_ledger(services: Services) -> None:
 def _batch(services: Services, spec: ModelSpec) -> bool:
     """Delete at most `BATCH` things; whether there may be more."""
     with exclusive(services, spec.name, "retention") as lease:
-        found = decide(survey(services, spec), services.ledger.entries(spec.name), spec.retention, services.clock())
+        found = _decided(services, spec, survey(services, spec))
         gone = [item for item in found if not item.keep][:BATCH]
         if not gone:
             return False
@@ -203,11 +209,13 @@ def _runs(services: Services, spec: ModelSpec, *, sizes: bool) -> Iterable[RunFa
 
 
 def _folders(services: Services, spec: ModelSpec) -> Iterable[FolderFacts]:
-    storage = services.storage
-    places: tuple[tuple[Literal["training_set", "predictions", "reports"], str, int], ...] = (
+    storage, since = services.storage, judged_from(spec, services.clock())
+    places: tuple[tuple[Folder, str, int], ...] = (
         ("training_set", storage.uri("training_sets", spec.name), 2),  # date=…/<fingerprint>
         ("predictions", storage.uri("predictions", spec.name), 1),
         ("reports", storage.uri("reports", spec.name), 1),
+        ("prediction_log", log_uri(storage, spec.name), 1),  # date=…, a table in it per process and minute
+        ("backtest", storage.uri("backtests", spec.name), 1),
     )
     for kind, root, depth in places:
         by_folder: dict[str, list[StoredFile]] = {}
@@ -216,15 +224,27 @@ def _folders(services: Services, spec: ModelSpec) -> Iterable[FolderFacts]:
             if len(parts) > depth:
                 by_folder.setdefault("/".join([root, *parts[:depth]]), []).append(file)
         for uri, files in by_folder.items():
-            night = _DATE.match(uri.removeprefix(f"{root}/"))
+            night = _night_of(uri.removeprefix(f"{root}/")) if kind != "backtest" else None
+            made_by = _predicted_by(storage, uri) if kind == "predictions" and night and night >= since else ()
             yield FolderFacts(
                 kind=kind,
                 uri=uri,
                 touched_at=max(file.modified_at for file in files),
-                night=date.fromisoformat(night.group(1)) if night else None,
-                versions=tuple(sorted({int(m.group(1)) for f in files if (m := _EVIDENCE.search(f.uri))})),
+                night=night,
+                versions=made_by or tuple(sorted({int(m.group(1)) for f in files if (m := _EVIDENCE.search(f.uri))})),
                 size=sum(file.size for file in files),
             )
+
+
+def _night_of(name: str) -> date | None:
+    found = _DATE.match(name)
+    return date.fromisoformat(found.group(1)) if found else None
+
+
+def _predicted_by(storage: Storage, uri: str) -> tuple[int, ...]:
+    """Who made the predictions of a date."""
+    manifest = storage.manifest(uri)
+    return (int(manifest.facts["version"]),) if manifest and "version" in manifest.facts else ()
 
 
 def _all_versions(services: Services, words: str) -> list[Any]:

@@ -17,15 +17,20 @@ from mlops.records import ModelVersion, SignatureRecord
 from mlops.services import Services
 
 INSTALLATION = "*"  # the model of ledger entries that are about no single model
+_NEW_NAME = (
+    "go on under a new name (`name` in the spec, and its file's), see docs/runbook.md; what the old one decided "
+    "stays in the ledger."
+)
 
 
-def record_registration(services: Services, version: ModelVersion, fingerprint: str) -> None:
+def record_registration(services: Services, version: ModelVersion, fingerprint: str, reason: str = "") -> None:
     """Write into the ledger what was registered, once per version.
 
     Args:
         services: the adapters.
         version: as it was registered.
         fingerprint: of its training set.
+        reason: why it was trained.
 
     Raises:
         LedgerError: the ledger knows another version of that number.
@@ -42,13 +47,34 @@ def record_registration(services: Services, version: ModelVersion, fingerprint: 
             "fingerprint": fingerprint,
             "candidate": version.candidate,
             "signed_by": version.signed_by,
-        }
+        } | ({"reason": reason} if reason else {})
         services.ledger.append("registration", version.model, body, actor=services.actor, at=services.clock(), key=key)
     elif there.body["digest"] != version.digest:
         raise LedgerError(
             f"{version.model} version {version.version} has digest {version.digest[:12]}…, but the ledger says that "
             f"{there.body['digest'][:12]}… was registered under that number at {there.at:%Y-%m-%d %H:%M} UTC.",
-            hint="Either the registry was tampered with, or the model was deleted and made again: give it a new name.",
+            hint="Either the registry was tampered with: restore MLflow's database from a backup. Or the model was "
+            f"deleted there and made again, so that its numbers began at 1 once more: {_NEW_NAME}",
+        )
+
+
+def refuse_numbers_again(services: Services, model: str) -> None:
+    """Make sure that the versions of a model that is about to be made in MLflow have numbers that mean nothing yet.
+
+    MLflow forgets a deleted model with all its numbers; the ledger does not, and takes version 1 for the one it knows.
+
+    Raises:
+        LedgerError: the ledger knows versions of a model that MLflow does not know.
+    """
+    if services.registry.knows(model):
+        return
+    numbers = [int(entry.body["version"]) for entry in services.ledger.entries(model, "registration")]
+    if numbers:
+        raise LedgerError(
+            f"MLflow knows no model {model}, but the ledger knows {len(numbers)} versions of it, the newest is "
+            f"{max(numbers)}: it was deleted in MLflow. Made again, its versions would begin at 1 and be taken for "
+            "those. Nothing was registered.",
+            hint=f"Restore MLflow's database from a backup. Without one: {_NEW_NAME}",
         )
 
 

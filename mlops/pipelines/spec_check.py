@@ -7,13 +7,15 @@ One rule: what would fail at night for certain is said here, with the name that 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mlops.config import MLOpsConfig
 from mlops.errors import MLOpsError, did_you_mean
-from mlops.features.definitions import DATASET_TAG, recipe_of
+from mlops.features.definitions import CLOCK, DATASET_TAG, recipe_of
 from mlops.features.repository import declared
 from mlops.models import catalogue
+from mlops.monitoring.channels import known_channels
 from mlops.spec import ModelSpec
 
 
@@ -25,9 +27,9 @@ def problems(config: MLOpsConfig, spec: ModelSpec) -> list[str]:
         spec: the model.
 
     Returns:
-        Nothing if every candidate can be built and the feature service fits the model.
+        Nothing if every candidate can be built, the feature service fits and the settings define the channels.
     """
-    return [*_candidates(spec), *_features(config, spec)]
+    return [*_candidates(spec), *_features(config, spec), *_channels(config, spec)]
 
 
 def _candidates(spec: ModelSpec) -> list[str]:
@@ -38,6 +40,15 @@ def _candidates(spec: ModelSpec) -> list[str]:
         except MLOpsError as error:
             found.append(f"candidates.{position}: {error}")
     return found
+
+
+def _channels(config: MLOpsConfig, spec: ModelSpec) -> list[str]:
+    known = known_channels(config.channels)
+    return [
+        f"alerts.channels: the settings define no channel {name!r}. {did_you_mean(name, known)}"
+        for name in spec.alerts.channels
+        if name not in known
+    ]
 
 
 def _features(config: MLOpsConfig, spec: ModelSpec) -> list[str]:
@@ -53,7 +64,23 @@ def _features(config: MLOpsConfig, spec: ModelSpec) -> list[str]:
         hint = did_you_mean(spec.features.service, services)
         return [f"features.service: {config.feature_repo} declares no service {spec.features.service!r}. {hint}"]
     used = [views[each.name] for each in service.feature_view_projections if each.name in views]
-    return [problem for view in used for problem in _view(spec, view)]
+    names = [field.name for each in service.feature_view_projections for field in each.features]
+    fit = [problem for view in used for problem in _view(spec, view)]
+    return fit + _kept(spec, [name for name in names if name not in CLOCK])
+
+
+def _kept(spec: ModelSpec, features: Sequence[str]) -> list[str]:
+    """Names in `serving.log` that no row of the prediction log will have."""
+    known, log = [*features, spec.entity], spec.serving.log
+    found = [
+        f"serving.log.{key}: {name!r} is no feature of service {spec.features.service!r}, nor the entity. "
+        f"{did_you_mean(name, known)}"
+        for key, names in (("hash", log.hash), ("drop", log.drop))
+        for name in names
+        if name not in known
+    ]
+    twice = sorted(set(log.hash) & set(log.drop))
+    return found + [f"serving.log: {name!r} is both hashed and dropped. Choose one." for name in twice]
 
 
 def _view(spec: ModelSpec, view: Any) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlops.data import partitions
+from mlops.errors import LedgerError
 from mlops.pipelines import approval
 from mlops.services import Services
 from mlops.spec import ModelSpec
@@ -16,7 +17,6 @@ def status_of(services: Services, spec: ModelSpec) -> dict[str, Any]:
     history = services.ledger.history(spec.name)
     days = partitions.delivered_days(services.storage, spec.dataset)
     predicted = services.storage.partitions(services.storage.uri("predictions", spec.name))
-    incidents = services.alerts.list_incidents(spec.name)
     versions = services.registry.versions(spec.name)
     return {
         "owner": spec.owner,
@@ -27,11 +27,22 @@ def status_of(services: Services, spec: ModelSpec) -> dict[str, Any]:
         "versions": [f"{v.version} {v.stage} {v.candidate}" for v in versions[-5:]],
         "validated_deliveries": f"{days[0]} to {days[-1]}, {len(days)} days" if days else "none yet",
         "newest_predictions": predicted[-1] if predicted else None,
-        "incidents": [
-            f"{i.date} {'resolved' if i.resolved_at else i.urgency} {i.kind}: {i.summary}" for i in incidents[-5:]
-        ],
+        "incidents": _incidents(services, spec),
         "ledger": _chain(services),
     }
+
+
+def _incidents(services: Services, spec: ModelSpec) -> list[str]:
+    """What is not over, else the last that are; or why that cannot be told."""
+    try:
+        found = services.alerts.list_incidents(spec.name)
+    except LedgerError as error:
+        return [f"cannot be told: {error}"]
+    shown = [one for one in found if one.state != "resolved"] or found[-3:]
+    return [
+        f"{one.number}  {one.date} {one.urgency if one.state == 'open' else one.state} {one.kind}: {one.summary}"
+        for one in shown
+    ]
 
 
 def _chain(services: Services) -> str:

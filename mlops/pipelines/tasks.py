@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Literal
 
 from mlops import log
-from mlops.errors import LedgerError
+from mlops.errors import DeliveryError, LedgerError
 from mlops.pipelines import lifecycle
 from mlops.records import RunRecord, StepReport, TrainingSet, from_dict, to_dict
 from mlops.services import Services
@@ -41,7 +41,7 @@ def execute(step: str, services: Services, spec: ModelSpec, day: date, **options
 def execute_alone(step: str, services: Services, spec: ModelSpec, day: date, **options: Any) -> StepReport:
     """Run one step without MLflow runs and time it: for commands that must be quick and stand in the ledger anyhow."""
     run: Callable[..., StepReport] = importlib.import_module(f"mlops.pipelines.{step}").run
-    return _timed(lambda: run(services, spec, day, **options))
+    return _noted(services, _timed(lambda: run(services, spec, day, **options)))
 
 
 def ingest(model: str, day: str, release: str = "", actor: str = "") -> dict[str, Any]:
@@ -68,6 +68,8 @@ def prepare(model: str, day: str, reason: str = "schedule", started_by: str = ""
     answer = _timed(
         lambda: training.prepare_report(services, spec, date.fromisoformat(day), reason, made.append, started_by)
     )
+    if not made:
+        _noted(services, answer)
     indexes = list(range(len(spec.candidates))) if made else []
     return {
         "report": to_dict(answer),
@@ -91,9 +93,8 @@ def select(model: str, training_set: dict[str, Any], runs: Sequence[dict[str, An
 
     services = Services.open()
     records = [from_dict(RunRecord, run) for run in runs]
-    return to_dict(
-        _timed(lambda: training.select(services, services.spec(model), from_dict(TrainingSet, training_set), records))
-    )
+    spec, chosen = services.spec(model), from_dict(TrainingSet, training_set)
+    return to_dict(_noted(services, _timed(lambda: training.select(services, spec, chosen, records))))
 
 
 def validate(model: str, day: str) -> dict[str, Any]:
@@ -186,11 +187,36 @@ def monitor(model: str, day: str) -> dict[str, Any]:
     return _step("monitoring", model, day)
 
 
+def measure_performance(model: str, day: str) -> dict[str, Any]:
+    """How good the predictions of one date probably are, and how good those were whose labels have matured."""
+    services = Services.open()
+    spec, night = services.spec(model), date.fromisoformat(day)
+    return to_dict(execute_alone("performance", services, spec, night, tonight=True))
+
+
+def analyse_experiments(model: str, day: str) -> dict[str, Any]:
+    """The night's look at the experiments of a model."""
+    return _step("ab_analysis", model, day)
+
+
 def reap() -> dict[str, Any]:
     """End what killed processes have left open, see `mlops.pipelines.reaper`."""
     from mlops.pipelines import reaper
 
     return dataclasses.asdict(reaper.reap(Services.open()))
+
+
+def deliver_alerts() -> dict[str, Any]:
+    """Tell what could not be told so far, see `mlops.monitoring.alerts`.
+
+    Raises:
+        DeliveryError: a channel still does not take something that has waited for an hour; it is kept.
+    """
+    found = Services.open().alerts.deliver()
+    if found.stuck:
+        said = " ".join(found.errors) or "See mlops incidents deliver."
+        raise DeliveryError(f"{found.stuck} alert(s) have waited for more than an hour. {said}")
+    return dataclasses.asdict(found)
 
 
 def reconcile() -> list[dict[str, Any]]:
@@ -214,19 +240,33 @@ def verify_ledger() -> list[str]:
 
 
 def collect_garbage() -> list[dict[str, Any]]:
-    """What of each model nobody can need any more; it is deleted where the spec says so (`retention.automatic`)."""
-    from mlops.pipelines import retention
+    """What of each model nobody can need any more; it is deleted where the spec says so (`retention.automatic`).
+
+    What killed writers have left behind is nobody's, and goes.
+    """
+    from mlops.pipelines import leftovers, retention
 
     services = Services.open()
     answers = [
         _timed(partial(retention.run, services, spec, spec.retention.automatic)) for spec in services.specs().values()
     ]
+    answers.append(leftovers.run(services, apply=True))
     return [to_dict(answer) | {"record": {}} for answer in answers]  # the list of all things is not for XCom
 
 
 def _step(step: str, model: str, day: str, **options: Any) -> dict[str, Any]:
     services = Services.open()
     return to_dict(execute(step, services, services.spec(model), date.fromisoformat(day), **options))
+
+
+def _noted(services: Services, answer: StepReport) -> StepReport:
+    """Note for the metrics how a step ended, and tell what could not be told so far: neither undoes what was done."""
+    try:
+        services.step_log.note(answer, at=services.clock())
+    except LedgerError as error:
+        _log.error("How a step ended is missing in the metrics: %s", error)
+    services.alerts.deliver_quietly()
+    return answer
 
 
 def _timed(run: Callable[[], StepReport]) -> StepReport:

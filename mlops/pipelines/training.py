@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
@@ -184,10 +184,10 @@ def _selected(
         raise TrainingError(
             f"{spec.name}: none of the {len(runs)} candidates finished.", hint="See their runs in MLflow."
         )
-    name = _deciding_metric(spec, finished)
-    sign = 1 if metrics.higher_is_better(name.split("_", 1)[1]) else -1
-    best = max(finished, key=lambda run: sign * run.metrics[name])
+    name, place = _chosen(spec, [run.metrics for run in finished])
+    best = finished[place]
     run.check()
+    signing.refuse_numbers_again(services, spec.name)
     version = services.registry.register(
         spec.name,
         run=best,
@@ -199,7 +199,7 @@ def _selected(
     if not version.signed_by:  # registered before versions were signed, or its process was killed on the way
         signing.sign(services, spec.name, version.version)
         version = replace(services.registry.get(spec.name, version.version), reused=version.reused)
-    signing.record_registration(services, version, training_set.fingerprint)
+    signing.record_registration(services, version, training_set.fingerprint, training_set.reason)
     run.describe({"mlops.candidate": best.candidate}, {f"best_{name}": best.metrics[name]})
     table = ", ".join(f"{run.candidate} {run.metrics[name]:.3f}" for run in finished)
     how = "is reused: nothing it learns from has changed" if version.reused else "is new"
@@ -246,14 +246,40 @@ def _fit(
     return fitted, time.perf_counter() - started
 
 
-def _deciding_metric(spec: ModelSpec, runs: Sequence[RunRecord]) -> str:
-    """The first metric that every candidate has; the holdout is never among them, it belongs to the gates."""
+def best_of(
+    spec: ModelSpec, training_set: TrainingSet, tables: sets.Tables
+) -> tuple[CandidateSpec, Scorer, dict[str, float]]:
+    """Fit all candidates and choose as a night does, without MLflow: the candidate, its scorer, its metrics.
+
+    Raises:
+        TrainingError: none could be fitted, or none has a metric to be chosen by.
+    """
+    made, problems = [], []
+    for candidate in spec.candidates:
+        try:
+            scorer, found, _ = fitted(spec, candidate, training_set, tables)
+        except TrainingError as error:
+            problems.append(f"{candidate.label}: {error}")
+            continue
+        made.append((candidate, scorer, found))
+    if not made:
+        raise TrainingError(f"{spec.name}: no candidate could be fitted. {' '.join(problems)}")
+    _, place = _chosen(spec, [found for _, _, found in made])
+    return made[place]
+
+
+def _chosen(spec: ModelSpec, found: Sequence[Mapping[str, float]]) -> tuple[str, int]:
+    """The first metric that every candidate has, and the place of the best by it.
+
+    The holdout is never among them, it belongs to the gates.
+    """
     wanted = [f"cv_{spec.metric}", f"calibration_{spec.metric}"]
     if spec.task == "anomaly":
         wanted.append(f"calibration_{spec.objective.unlabelled}")
     for name in wanted:
-        if all(name in run.metrics for run in runs):
-            return name
+        if all(name in values for values in found):
+            sign = 1 if metrics.higher_is_better(name.split("_", 1)[1]) else -1
+            return name, max(range(len(found)), key=lambda place: sign * found[place][name])
     raise TrainingError(
         f"{spec.name}: no candidate can be chosen: none of {', '.join(wanted)} could be computed for all of them.",
         hint="Without labels a detector needs split.calibration_days > 0 and features engineered by a recipe.",

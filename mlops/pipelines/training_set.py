@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
@@ -23,7 +24,7 @@ from mlops.experiments import injection, splits
 from mlops.features.engineering import engineer
 from mlops.pipelines import feature_checks, labelled
 from mlops.pipelines.night import as_of, entity_rows, judged_until, late_rows, run_key
-from mlops.records import TrainingSet, from_dict, to_dict
+from mlops.records import GateResult, TrainingSet, from_dict, to_dict
 from mlops.services import Services
 from mlops.spec import ModelSpec, SplitSpec
 from mlops.storage import content_hash
@@ -70,6 +71,10 @@ class _Window:
         end = judged_until(spec, day)
         return cls(day, reason, split, end - timedelta(days=split.window_days), end)
 
+    def deliveries(self, spec: ModelSpec) -> tuple[date, date]:
+        """First and last date whose delivery may hold rows of this time."""
+        return self.start.date(), min(self.day, (self.end + timedelta(hours=spec.contract.max_lateness_hours)).date())
+
     def __str__(self) -> str:
         return f"{self.start:%Y-%m-%d %H:%M} to {self.end:%Y-%m-%d %H:%M}"
 
@@ -84,23 +89,51 @@ def make(services: Services, spec: ModelSpec, day: date, reason: str, started_by
 
     Raises:
         NoDataError: no validated rows in the window.
+        NotReadyError: the features of some of them are not there yet.
         TrainingError: a part is empty, a feature is null throughout, or a label has one class only.
+    """
+    services.features.apply()
+
+    def checked(asked: pd.DataFrame, joined: pd.DataFrame) -> tuple[GateResult, ...]:
+        return feature_checks.of_join(services, spec, day, "training", asked, joined)
+
+    record, tables = assemble(services, spec, day, reason, checked)
+    place = services.storage.uri("training_sets", spec.name, f"date={day}", record.fingerprint[:16])
+    return keep(services, replace(record, started_by=started_by), tables, place)
+
+
+def assemble(
+    services: Services,
+    spec: ModelSpec,
+    day: date,
+    reason: str,
+    checked: Callable[[pd.DataFrame, pd.DataFrame], tuple[GateResult, ...]] = lambda _asked, _joined: (),
+) -> tuple[TrainingSet, Tables]:
+    """Build the training set of a night and write nothing; the feature views must be applied.
+
+    Args:
+        services: the adapters.
+        spec: the model.
+        day: the date.
+        reason: why it is trained, which decides how time is cut.
+        checked: holds the joined rows against those that were asked for.
+
+    Raises:
+        NoDataError, TrainingError: as `make`.
     """
     window = _Window.of(spec, day, reason)
     raw = _raw_rows(services, spec, window)
+    feature_checks.ready(services, spec, *window.deliveries(spec))
     late = late_rows(raw, spec)
-    services.features.apply()
     asked = entity_rows(raw[~late], spec)
     joined = services.features.historical(spec.features.service, asked)
-    gates = feature_checks.of_join(services, spec, day, "training", asked, joined)
+    gates = checked(asked, joined)
     table = _labelled(services, spec, joined, window)
     table["part"] = _parts(table["observed_at"], window)
     features = services.features.features_of(spec.features.service)
     _check(table, features, spec, window)
-    injected = _injected(services, spec, raw[~late], table)
     record = _record(spec, window, features, table, dropped=int(late.sum()))
-    record = replace(record, started_by=started_by, gates=gates)
-    return _keep(services, spec, record, table, injected)
+    return replace(record, gates=gates), Tables(table, _injected(services, spec, raw[~late], table))
 
 
 def read(services: Services, training_set: TrainingSet) -> Tables:
@@ -117,8 +150,7 @@ def find(services: Services, uri: str) -> TrainingSet:
 
 
 def _raw_rows(services: Services, spec: ModelSpec, window: _Window) -> pd.DataFrame:
-    last = min(window.day, (window.end + timedelta(hours=spec.contract.max_lateness_hours)).date())
-    rows = partitions.read_rows(services.storage, spec.dataset, window.start.date(), last)
+    rows = partitions.read_rows(services.storage, spec.dataset, *window.deliveries(spec))
     if len(rows):
         observed = rows[spec.timestamps.event]
         rows = rows[(observed >= window.start) & (observed < window.end)].reset_index(drop=True)
@@ -173,10 +205,30 @@ def _check(table: pd.DataFrame, features: tuple[str, ...], spec: ModelSpec, wind
 
 def _injected(services: Services, spec: ModelSpec, raw: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """Judging rows engineered again from raw signals with faults put in, for recall where no labels are."""
+    both = with_faults(services, spec, raw, table.loc[table["part"] != "fit", "observed_at"].min())
+    if both.empty:
+        return table.iloc[:0]
+    parts = table[[spec.entity, "observed_at", "part"]].drop_duplicates([spec.entity, "observed_at"])
+    both = both.merge(parts, on=[spec.entity, "observed_at"])
+    return both[both["part"].isin(("calibration", "holdout"))].reset_index(drop=True)
+
+
+def with_faults(services: Services, spec: ModelSpec, raw: pd.DataFrame, first: pd.Timestamp) -> pd.DataFrame:
+    """The features of rows as they would have been with faults put into their raw signals.
+
+    Args:
+        services: the adapters.
+        spec: a detector's.
+        raw: validated rows in order of time, with those that windows of features reach back to.
+        first: the first time that features are asked of.
+
+    Returns:
+        Entity, `observed_at`, the features, and `label`: 1 where a fault was put. Empty where features are not made
+        by recipes of the model's own dataset, or for another task.
+    """
     views = [view for view in services.features.views_of(spec.features.service) if view.dataset == spec.dataset]
     if spec.task != "anomaly" or not views or any(view.recipe is None for view in views):
-        return table.iloc[:0]
-    first = table.loc[table["part"] != "fit", "observed_at"].min()
+        return pd.DataFrame()
     lookback = max(view.recipe.lookback for view in views if view.recipe)
     recent = raw[raw[spec.timestamps.event] >= first - lookback]
     columns = sorted({column for view in views if view.recipe for column in view.recipe.inputs})
@@ -193,10 +245,7 @@ def _injected(services: Services, spec: ModelSpec, raw: pd.DataFrame, table: pd.
     assert built is not None
     truth = faulty[[spec.entity, spec.timestamps.event]].assign(label=np.asarray(mask, dtype=float))
     truth.columns = pd.Index([spec.entity, "event_timestamp", "label"])
-    both = built.merge(truth.drop_duplicates(keys), on=keys).rename(columns={"event_timestamp": "observed_at"})
-    parts = table[[spec.entity, "observed_at", "part"]].drop_duplicates([spec.entity, "observed_at"])
-    both = both.merge(parts, on=[spec.entity, "observed_at"])
-    return both[both["part"].isin(("calibration", "holdout"))].reset_index(drop=True)
+    return built.merge(truth.drop_duplicates(keys), on=keys).rename(columns={"event_timestamp": "observed_at"})
 
 
 def _record(
@@ -227,16 +276,13 @@ def _record(
     )
 
 
-def _keep(
-    services: Services, spec: ModelSpec, record: TrainingSet, table: pd.DataFrame, injected: pd.DataFrame
-) -> TrainingSet:
-    """Write the tables, then the record: a reader who finds the record finds all of it."""
-    uri = services.storage.uri("training_sets", spec.name, f"date={record.date}", record.fingerprint[:16])
+def keep(services: Services, record: TrainingSet, tables: Tables, uri: str) -> TrainingSet:
+    """Write the tables to `uri`, then the record: a reader who finds the record finds all of it."""
     record = replace(record, uri=uri)
-    if len(injected):
-        services.storage.write_table(f"{uri}/injected", pa.Table.from_pandas(injected, preserve_index=False))
+    if len(tables.injected):
+        services.storage.write_table(f"{uri}/injected", pa.Table.from_pandas(tables.injected, preserve_index=False))
     facts = {"fingerprint": record.fingerprint, "run_key": record.run_key}
-    services.storage.write_table(uri, pa.Table.from_pandas(table, preserve_index=False), facts)
+    services.storage.write_table(uri, pa.Table.from_pandas(tables.rows, preserve_index=False), facts)
     services.storage.write_json(f"{uri}/training_set.json", to_dict(record))
     return record
 

@@ -44,8 +44,8 @@ def run(services: Services, spec: ModelSpec, day: date) -> StepReport:
         return report("validation", spec, day, "nothing_to_do", f"Version {champion.version} is the champion already.")
     training_set = sets.find(services, challenger.training_set_uri)
     tables = sets.read(services, training_set)
-    first = services.registry.load(challenger)
-    second = services.registry.load(champion) if champion else None
+    first = Player(challenger, *services.registry.load_sized(challenger))
+    second = Player(champion, *services.registry.load_sized(champion)) if champion else None
     wanted = inputs_hash(services, spec, training_set, challenger, champion)
     place = _own_uri(services, spec, day, challenger.version)
     if kept := _kept_decision(services, place, wanted):
@@ -53,9 +53,7 @@ def run(services: Services, spec: ModelSpec, day: date) -> StepReport:
         _settle(services, spec, kept, challenger)
         words = f"{_words(kept)} Nothing has changed since it was judged: the decision is reused."
         return report("validation", spec, day, _OUTCOME[kept.verdict], words, kept)
-    results = judge_all(
-        spec, training_set, tables, Player(challenger, first), Player(champion, second) if champion and second else None
-    )
+    results = judge_all(spec, training_set, tables, first, second)
     decision = GateDecision(
         model=spec.name,
         version=challenger.version,

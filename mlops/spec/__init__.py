@@ -20,18 +20,22 @@ from mlops.spec.data import (
 )
 from mlops.spec.gates import GatesSpec
 from mlops.spec.learning import OBJECTIVES, CandidateSpec, FeaturesSpec, ObjectiveSpec, SplitSpec, Task
-from mlops.spec.loading import find_spec, load_spec, load_specs, nested_spec
+from mlops.spec.loading import find_spec, load_policies, load_spec, load_specs, nested_spec
 from mlops.spec.model import ModelSpec
 from mlops.spec.operation import AlertsSpec, DriftSpec, ScheduleSpec
 from mlops.spec.promotion import PromotionSpec
 from mlops.spec.retention import RetentionSpec
+from mlops.spec.retraining import BacktestPolicy, CostTrigger, PerformanceTrigger, PoliciesSpec, RetrainingSpec
+from mlops.spec.serving import PredictionLogSpec, ServingSpec
 
 __all__ = [
     "OBJECTIVES",
     "AlertsSpec",
+    "BacktestPolicy",
     "CandidateSpec",
     "ColumnContract",
     "ContractSpec",
+    "CostTrigger",
     "DistributionSpec",
     "DriftSpec",
     "FeaturesSpec",
@@ -40,15 +44,21 @@ __all__ = [
     "LabelSpec",
     "ModelSpec",
     "ObjectiveSpec",
+    "PerformanceTrigger",
+    "PoliciesSpec",
+    "PredictionLogSpec",
     "PromotionSpec",
     "QuerySpec",
     "RetentionSpec",
+    "RetrainingSpec",
     "ScheduleSpec",
+    "ServingSpec",
     "SourceSpec",
     "SplitSpec",
     "Task",
     "TimestampsSpec",
     "find_spec",
+    "load_policies",
     "load_spec",
     "load_specs",
     "nested_spec",

@@ -74,7 +74,7 @@ class GatesSpec(Frozen):
     stretches: int = Field(4, ge=0, description="Equal stretches of the holdout that are judged apart. 0: none.")
     budget_slack: float = Field(2.0, ge=1, description="Alarms on the holdout may be this many times the budget.")
     max_row_latency_ms: float = Field(1_000.0, gt=0, description="Longest median time to score one row [ms].")
-    max_size_mb: float = Field(500.0, gt=0, description="Largest model, serialised [MB].")
+    max_size_mb: float = Field(500.0, gt=0, description="Largest model: all files that are stored and signed [MB].")
     signature_changes: tuple[str, ...] = Field(
         (), description="Features that may come or go against the champion; `*`: any."
     )

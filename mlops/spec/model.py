@@ -17,6 +17,8 @@ from mlops.spec.learning import OBJECTIVES, CandidateSpec, FeaturesSpec, Objecti
 from mlops.spec.operation import AlertsSpec, DriftSpec, ScheduleSpec
 from mlops.spec.promotion import PromotionSpec
 from mlops.spec.retention import RetentionSpec
+from mlops.spec.retraining import RetrainingSpec
+from mlops.spec.serving import ServingSpec
 
 _NAME = re.compile(r"^[a-z][a-z0-9_]{1,62}$")
 
@@ -44,8 +46,12 @@ class ModelSpec(Frozen):
     promotion: PromotionSpec = PromotionSpec()
     retention: RetentionSpec = RetentionSpec()
     drift: DriftSpec = DriftSpec()
+    retraining: RetrainingSpec | None = Field(
+        None, description="When monitoring starts a training beside the schedule and drift; see docs/backtest.md."
+    )
     schedule: ScheduleSpec = ScheduleSpec()
     alerts: AlertsSpec = AlertsSpec()
+    serving: ServingSpec = ServingSpec()
     seed: int = Field(0, ge=0, description="Seed of everything random.")
 
     @field_validator("name")
@@ -63,6 +69,10 @@ class ModelSpec(Frozen):
             raise ValueError(
                 f"retention.predictions_days {kept} must be above label.maturity_days {self.label.maturity_days}: "
                 "predictions are needed until their labels are mature"
+            )
+        if self.retraining is not None and self.retraining.drift and self.drift.retrain:
+            raise ValueError(
+                "drift starts a training by drift.retrain and by retraining.drift: set one of them to false"
             )
         labels = [candidate.label for candidate in self.candidates]
         if len(set(labels)) != len(labels):

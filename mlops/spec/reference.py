@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from mlops.spec.experiment import ExperimentSpec
 from mlops.spec.loading import nested_spec
 from mlops.spec.model import ModelSpec
 
@@ -17,6 +18,23 @@ One YAML file per model in `config/models/`, named after the model. `mlops spec 
 prints the JSON schema for editors. `${NAME}` is filled in from the environment; `${MLOPS_VAR}` is the state folder.
 This page is written by `mlops spec reference`.
 """
+
+
+_EXPERIMENTS = """# The experiment spec
+
+One YAML file per experiment in `config/experiments/`, named after the experiment. `mlops ab check` validates them.
+`${NAME}` is filled in from the environment. What experiments are and how they are judged: [ab.md](ab.md). This page is
+written by `mlops ab reference`.
+"""
+
+
+def experiments() -> str:
+    """All keys of an experiment with their meaning and default, as Markdown.
+
+    >>> "| `variants` | required |" in experiments()
+    True
+    """
+    return "\n".join([_EXPERIMENTS, *_section("", ExperimentSpec, "The experiment")]).rstrip() + "\n"
 
 
 def markdown() -> str:
@@ -29,8 +47,8 @@ def markdown() -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _section(path: str, model: type[BaseModel]) -> list[str]:
-    title = f"## `{path}`" if path else "## The model"
+def _section(path: str, model: type[BaseModel], whole: str = "The model") -> list[str]:
+    title = f"## `{path}`" if path else f"## {whole}"
     lines = [
         title,
         "",

@@ -28,3 +28,12 @@ class RetentionSpec(Frozen):
         description="Reports of dates longer ago than this are deleted, but not the evidence of a version that stays. "
         "null: never.",
     )
+    prediction_log_days: int | None = Field(
+        None,
+        ge=1,
+        description="What serving logged on dates longer ago than this is deleted, but not the dates of an experiment "
+        "that runs. null: never.",
+    )
+    backtests_days: int | None = Field(
+        None, ge=1, description="Backtests that nobody has touched for longer than this are deleted. null: never."
+    )

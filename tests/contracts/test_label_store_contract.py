@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -14,9 +10,7 @@ import sqlalchemy as sa
 from mlops.data.label_store import GUARDS, TABLES, Label, LabelStore, Value
 from mlops.errors import DataError, LedgerError
 from mlops.governance.database import Database
-from tests.conftest import absent
 
-SERVER = os.environ.get("MLOPS_TEST_POSTGRES", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
 EVENT = datetime(2026, 3, 5, 12, tzinfo=UTC)
 ALL = ("hand", "import", "alarm")
 
@@ -24,25 +18,6 @@ ALL = ("hand", "import", "alarm")
 def day(number: int) -> datetime:
     """Midnight of a day of March 2026."""
     return datetime(2026, 3, number, tzinfo=UTC)
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.integration)])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of an empty database, dropped afterwards."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/deep/er/labels.db"
-        return
-    admin = sa.create_engine(SERVER, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 3})
-    name = f"mlops_test_{uuid.uuid4().hex[:12]}"
-    try:
-        with admin.connect() as connection:
-            connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    except sa.exc.OperationalError as error:
-        absent(f"no PostgreSQL at {SERVER}: start one with `service postgresql start` (trust authentication): {error}")
-    yield sa.make_url(SERVER).set(database=name, drivername="postgresql").render_as_string(hide_password=False)
-    with admin.connect() as connection:
-        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
-    admin.dispose()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 
 from mlops.config import MLOpsConfig
-from mlops.errors import LeaseError
+from mlops.errors import LeaseError, StorageError
 from mlops.experiments.run import ERROR, SUPERSEDED_BY
 from mlops.experiments.tracking import ExperimentTracker, Parent
 from mlops.models import catalogue
@@ -139,6 +139,40 @@ def test_a_retry_reopens_its_run_and_its_parent(tracker: ExperimentTracker, name
         assert (run.info.status, run.data.metrics["rows"]) == ("FINISHED", 3.0)
         assert ERROR not in run.data.tags
     assert count(tracker, name) == 2
+
+
+def test_a_connection_that_is_cut_is_told_in_words(services: Services, name: str) -> None:
+    """The server ends the connection in the middle of a statement: the error is ours, and the retry reopens the run."""
+    url = services.config.tracking_uri
+    if not url.startswith("postgresql"):
+        return  # a file has no connection to cut, a server has its own
+    import psycopg
+    import sqlalchemy as sa
+
+    database, cut = sa.make_url(url).database, list[int]()
+
+    def cutting(connection: sa.Connection, _cursor: object, statement: str, *_: object) -> None:
+        if not cut and connection.engine.url.database == database and statement.startswith("INSERT INTO metrics"):
+            with psycopg.connect(
+                url.replace("+psycopg", "").replace(str(database), "postgres"), autocommit=True
+            ) as admin:
+                (pid,) = connection.exec_driver_sql("SELECT pg_backend_pid()").one()
+                admin.execute("SELECT pg_terminate_backend(%s)", [pid])
+                cut.append(pid)
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", cutting)
+    try:
+        with (
+            pytest.raises(StorageError, match=r"MLflow refused to log to the run of .*run the step again"),
+            services.tracker.run(f"{name}/1", experiment=name) as run,
+        ):
+            run.log_metrics({"a": 1.0})  # written at the end of the run
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", cutting)
+    assert cut
+    with services.tracker.run(f"{name}/1", experiment=name) as again:
+        again.log_metrics({"a": 1.0})
+    assert (again.run_id, status(services.tracker, again.run_id)) == (run.run_id, "FINISHED")
 
 
 def test_changed_inputs_supersede(tracker: ExperimentTracker, name: str) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from mlops.data import fleet
+from mlops.mlflow_store import artifact_bytes
+from mlops.services import Services
 
 FLEET = fleet.FleetConfig(devices=6, step_minutes=30, faults_per_device_day=1.0)
 FIRST = FLEET.first_day
@@ -205,6 +207,10 @@ def test_candidates_are_fitted_under_their_names_and_the_best_is_announced(
     validated = dags[f"validation__{learnable}"].test(run_conf={"date": days[-1].isoformat()})
     passed = answer(validated, "validate")["outcome"] == "done"
     assert len(events(f"{learnable}/validated_challenger")) == int(passed)
+    services = Services.open()
+    stored = services.registry.artifacts.location(services.registry.get(learnable, 1).model_uri)
+    (size,) = [gate["value"] for gate in answer(validated, "validate")["record"]["gates"] if gate["name"] == "size"]
+    assert size == artifact_bytes(services.config, stored) / 1e6  # of what is signed, not of the object in memory
 
 
 def test_a_candidate_that_cannot_be_built_fails_by_its_name_and_nothing_is_registered(

@@ -8,13 +8,18 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mlops.config import MLOpsConfig
+from mlops.data.fleet import CHANNELS
 from mlops.governance.ledger import Ledger
+from mlops.services import Services
+from tests.programs import free_port, program, running, waited_for
+from tests.prometheus import empty_panels, panels, prometheus
 
 ROOT = Path(__file__).parents[2]
 STEPS = ["ingestion", "features", "training", "validation", "promotion", "inference", "monitoring"]
@@ -89,13 +94,42 @@ def test_the_ledger_knows_who_was_champion_in_which_night(demo: Demo) -> None:
 
 
 def test_a_drift_alarm_starts_a_training_of_its_own(demo: Demo) -> None:
-    """The alarm's Asset starts the training, whose reason is drift, and an incident tells of it."""
-    night = demo.summary["nights"][4]
-    alarm = next(step for step in night["steps"] if step["outcome"] == "no" and step["step"] == "monitoring")
-    training = night["steps"][night["steps"].index(alarm) + 1]
-    assert (training["step"], training["trained_because"]) == ("training", "drift")
-    assert training["events"] == ["fleet_anomaly/drift"]
-    assert [incident["kind"] for incident in alarm["incidents"]] == ["drift"]
+    """An incident tells of it in the night it begins; its Asset starts one training when there is enough to learn."""
+    nights = demo.summary["nights"]
+    alarms = [s for night in nights for s in night["steps"] if s["step"] == "monitoring" and s["outcome"] == "no"]
+    assert alarms[0] in nights[4]["steps"]
+    assert "drift" in [incident["kind"] for incident in alarms[0]["incidents"]]
+    trainings = [
+        (night["number"], place)
+        for night in nights
+        for place, s in enumerate(night["steps"])
+        if s["trained_because"] == "drift"
+    ]
+    assert [number for number, _ in trainings] == [7]
+    number, place = trainings[0]
+    steps = nights[number - 1]["steps"]
+    assert steps[place]["events"] == ["fleet_anomaly/drift"]
+    assert (steps[place - 1]["step"], steps[place - 1]["outcome"]) == ("monitoring", "no")
+    assert [report["retrain"] for s in alarms for report in s["drift"]].count(True) == 1
+
+
+def test_a_quiet_week_then_one_incident_one_alert_one_training(demo: Demo) -> None:
+    """Nothing before the change; then all devices and what they measure are named, and one training is started."""
+    quiet, loud = demo.summary["nights"][:4], demo.summary["nights"][4]
+    looked = [step for night in quiet for step in night["steps"] if step["step"] == "monitoring"]
+    verdicts = [report["verdict"] for step in looked for report in step["drift"]]
+    assert verdicts == ["no_drift"] * 4  # four dates: the corrupt one is looked at when it is released
+    (told,) = [r for s in loud["steps"] if s["step"] == "monitoring" for r in s["drift"]]
+    assert (told["verdict"], told["degree"], told["since"]) == ("drift", "with_consequence", loud["date"])
+    assert sorted(told["entities"]) == sorted(f"pump-{number:02d}" for number in range(1, demo.summary["devices"] + 1))
+    named = {column["column"] for column in told["columns"] if column["verdict"] == "drift"}
+    assert {channel for channel in CHANNELS if any(channel in column for column in named)} == set(CHANNELS)
+    store = Services.open(MLOpsConfig.build({"home": ROOT, "var": str(demo.folder)})).alerts.store
+    (incident,) = store.incidents("fleet_anomaly", "drift")
+    assert incident.state == "resolved"
+    acts = [act.what for act in store.history(incident.number)]
+    assert [what for what in acts if what != "reminder"] == ["opened", "resolved"]
+    assert [s["trained_because"] for s in demo.steps].count("drift") == 1
 
 
 def test_every_judgement_has_its_gates_with_numbers_and_reasons(demo: Demo) -> None:
@@ -129,6 +163,33 @@ def test_the_page_is_whole(demo: Demo) -> None:
     addresses = re.findall(r'href="([^"]+)"', links)
     assert addresses
     assert all((demo.folder / address).exists() for address in addresses)
+
+
+def test_no_panel_is_empty_of_what_the_demo_wrote(demo: Demo, tmp_path: Path) -> None:
+    """All queries of all dashboards on its newest records; those of drift and performance on all its nights."""
+    program("prometheus")
+    first, last = (date.fromisoformat(demo.summary["nights"][place]["date"]) for place in (0, -1))
+    environ = os.environ | {"MLOPS_VAR": str(demo.folder), "PYTHONPATH": str(ROOT)}
+    mlops = [sys.executable, "-m", "mlops.cli", "metrics"]
+    past = [*mlops, "history", str(tmp_path / "past.om"), "--from", str(first), "--to", str(last)]
+    subprocess.run(past, cwd=ROOT, env=environ, check=True, timeout=300)
+    blocks = [program("promtool"), "tsdb", "create-blocks-from", "openmetrics", "past.om", "tsdb"]
+    subprocess.run(blocks, cwd=tmp_path, check=True, timeout=300, capture_output=True)
+    port = free_port()
+    serve = ["env", f"MLOPS_VAR={demo.folder}", f"PYTHONPATH={ROOT}", *mlops, "serve", "--port", str(port)]
+    keep = "--storage.tsdb.retention.time=100y"  # nights of long ago are not swept out
+    with running(serve, tmp_path / "serve.log"), prometheus(tmp_path, [f"127.0.0.1:{port}"], keep) as server:
+        waited_for(lambda: server.ask("mlops_model_info"), "Prometheus scrapes the demo's records", 180)
+        assert empty_panels(server) == []
+        asked = [(where, expr) for where, panel, expr in panels() if panel.kind == "timeseries"]
+        start, end = (datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1) for day in (first, last))
+        nights = [entry["date"] for entry in demo.summary["nights"]]
+        for where, expr in asked:
+            if where.startswith(("mlops: model performance", "mlops: drift")):
+                found = server.days(expr, start, end + timedelta(hours=23))
+                assert found, where
+                # The corrupt night has nothing of its own until it is released; all others have.
+                assert max(len(days) for days in found) >= len(nights) - 1, where
 
 
 def test_a_task_stays_within_its_memory(demo: Demo) -> None:

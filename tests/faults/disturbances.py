@@ -53,7 +53,8 @@ class Writes:
             self._next()
 
     def _forget(self, connection: Any) -> None:
-        connection.info.pop("changed", None)
+        if not connection.invalidated:
+            connection.info.pop("changed", None)
 
     def _audit(self, name: str, arguments: tuple[Any, ...]) -> None:
         if name == "os.rename" and str(arguments[1]).startswith(self._var):

@@ -1,9 +1,9 @@
-"""Twenty promoters at once: exactly one wins, and the others say why; on SQLite and on PostgreSQL."""
+"""Twenty promoters at once, each a process: exactly one wins, the others say why; on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +12,12 @@ import pytest
 import sqlalchemy as sa
 
 from mlops.config import MLOpsConfig
-from mlops.errors import LeaseError, MLOpsError
+from mlops.errors import LeaseError
 from mlops.pipelines import promotion
 from mlops.records import StepReport
 from mlops.services import Services
 from tests.contenders import Contenders, logged_runs, spec_of
+from tests.integration.racer import race
 
 ROOT = Path(__file__).parents[2]
 SERVER = os.environ.get("MLOPS_TEST_POSTGRES", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
@@ -53,21 +54,15 @@ def test_of_twenty_promoters_at_once_one_wins_and_the_others_say_why(ledger_url:
     assert promotion.run(services, spec, contenders.day(1), 1).outcome == "done"
     challengers = [contenders.contender().version for _ in range(PROMOTERS)]
     days = {version: contenders.day(version) for version in challengers}
-    barrier, answers = threading.Barrier(PROMOTERS), dict[int, StepReport | MLOpsError]()
-
-    def work(version: int) -> None:
-        own = Services(config)
-        barrier.wait()
-        try:
-            answers[version] = promotion.run(own, spec, days[version], version)
-        except MLOpsError as error:
-            answers[version] = error
-
-    threads = [threading.Thread(target=work, args=(version,)) for version in challengers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    context = multiprocessing.get_context("spawn")
+    barrier, told_here = context.Barrier(PROMOTERS), context.SimpleQueue()
+    racers = [context.Process(target=race, args=(values, spec, v, days[v], barrier, told_here)) for v in challengers]
+    for racer in racers:
+        racer.start()
+    answers = dict(told_here.get() for _ in racers)
+    for racer in racers:
+        racer.join()
+    assert len({racer.pid for racer in racers}) == PROMOTERS
     won = [v for v, told in answers.items() if isinstance(told, StepReport) and told.outcome == "done"]
     assert len(won) == 1, answers
     for version, told in answers.items():

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yaml").read_text(encoding="utf-8")
 COMPOSE = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-PINNED = re.compile(r"^[a-z./-]+:\d+\.\d+(\.\d+)?-[a-z]+(-[a-z]+)?$")
+PINNED = re.compile(r"^[a-z./-]+:(\d+\.\d+(\.\d+)?-[a-z]+(-[a-z]+)?|v?\d+\.\d+\.\d+)$")
 
 
 def _compose_command() -> list[str]:
@@ -56,9 +56,10 @@ def _settings(text: str) -> dict[str, str]:
 
 
 def test_all_parts_of_the_platform_are_there() -> None:
-    """Airflow's processes with Celery, MLflow, PostgreSQL and Redis; nothing else."""
+    """Airflow's processes with Celery, MLflow, PostgreSQL, Redis and what watches over them; nothing else."""
     airflow = {"airflow-init", "api-server", "scheduler", "dag-processor", "triggerer", "worker"}
-    assert set(SERVICES) == airflow | {"mlflow", "postgres", "redis"}
+    watching = {"metrics", "prometheus", "alertmanager", "grafana"}
+    assert set(SERVICES) == airflow | watching | {"mlflow", "postgres", "redis", "serving"}
 
 
 def test_every_service_waits_for_services_that_exist_and_say_that_they_are_well() -> None:
@@ -106,11 +107,20 @@ def test_required_secrets_have_no_default_and_are_new_each_time() -> None:
     assert not set(re.findall(r"\$\{([A-Z_]+):-", TEXT)) & required
 
 
-def test_only_the_two_uis_are_published_and_only_on_loopback() -> None:
+def test_only_the_uis_are_published_and_only_on_loopback() -> None:
     """Databases and brokers are reachable inside alone."""
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert set(published) == {"api-server", "mlflow"}
+    assert set(published) == {"api-server", "mlflow", "grafana", "serving"}
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
+
+
+def test_what_prometheus_scrapes_are_services_that_listen_there() -> None:
+    """Each job asks a service at the port of its command; a service is told well by whether it lives."""
+    jobs = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
+    for target in (target for job in jobs for each in job["static_configs"] for target in each["targets"]):
+        name, _, port = target.partition(":")
+        assert {"--host=0.0.0.0", f"--port={port}"} <= set(SERVICES[name]["command"])
+    assert SERVICES["serving"]["healthcheck"]["test"][-1].endswith("/health/live")
 
 
 def test_databases_named_in_urls_are_made() -> None:
@@ -128,6 +138,25 @@ def test_hosts_in_addresses_are_services() -> None:
     assert hosts == {"postgres", "redis", "mlflow", "api-server"}
     allowed = next(part for part in SERVICES["mlflow"]["command"] if part.startswith("--allowed-hosts="))
     assert SERVICES["worker"]["environment"]["MLFLOW_TRACKING_URI"].removeprefix("http://") in allowed
+
+
+def test_what_watches_finds_what_it_watches() -> None:
+    """Prometheus scrapes and alerts services that are there, on their ports; Grafana asks that Prometheus."""
+    prometheus = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8"))
+    targets = {t for job in prometheus["scrape_configs"] for group in job["static_configs"] for t in group["targets"]}
+    assert targets == {"metrics:9108", "serving:8000"}
+    assert "--port=9108" in SERVICES["metrics"]["command"]
+    (alerting,) = prometheus["alerting"]["alertmanagers"]
+    assert alerting["static_configs"] == [{"targets": ["alertmanager:9093"]}]
+    (source,) = yaml.safe_load(
+        (ROOT / "deploy/grafana/provisioning/datasources/prometheus.yaml").read_text(encoding="utf-8")
+    )["datasources"]
+    assert (source["type"], source["url"]) == ("prometheus", "http://prometheus:9090")
+    (provider,) = yaml.safe_load(
+        (ROOT / "deploy/grafana/provisioning/dashboards/mlops.yaml").read_text(encoding="utf-8")
+    )["providers"]
+    folder = provider["options"]["path"]
+    assert f"./deploy/grafana/dashboards:{folder}:ro" in SERVICES["grafana"]["volumes"]
 
 
 def test_files_that_services_use_are_in_the_image_or_mounted() -> None:

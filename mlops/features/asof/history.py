@@ -16,7 +16,7 @@ import pyarrow as pa
 from mlops.errors import FeatureError
 from mlops.features.asof.asking import EVENT, Asked, asked
 from mlops.features.asof.clock import Span, Unit, exactly, roughly
-from mlops.features.asof.join import answer
+from mlops.features.asof.join import Seen, answer
 from mlops.features.asof.question import Question
 from mlops.features.asof.session import Limits, column, first_line, quoted, session
 from mlops.features.asof.sources import ChangedError, Table, copied, files_of, opened, within
@@ -69,11 +69,11 @@ class History:
             [key for question in self.questions for key in question.keys.values()],
             [feature for question in self.questions for feature in question.features],
         )
-        found = rows.rows
+        found, seen = rows.rows, Seen()
         for question in self.questions:
             first = rows.span.first - question.ttl if rows.span.first and question.ttl else None
             table = self._table(connection, question, Span(first, rows.span.last))
-            features = answer(connection, rows, question, table, known=self.known)
+            features = answer(connection, rows, question, table, known=self.known, seen=seen)
             table.check_unchanged()
             for name in features.column_names:
                 found = found.append_column(name, features[name])

@@ -30,6 +30,8 @@ from mlops.features.asof.session import literal, quoted
 _DATE = re.compile(r"/date=(\d{4}-\d{2}-\d{2})/")
 _ONE_DAY = timedelta(days=1)
 _HALF_WRITTEN = "It is half written or not Parquet: run again the step that wrote it, or take it out of the folder."
+_PLACE = ("file_index", "file_row_number")  # what DuckDB calls a row's place; a column of that name hides it
+_ROW_OF_COPY = "row of the copy"
 _Stamp = tuple[tuple[str, int, int, int], ...]
 
 
@@ -40,7 +42,8 @@ class Table:
     name: str  # of the source, for messages
     relation: str  # what stands after FROM
     columns: dict[str, str]  # name -> DuckDB type
-    stamp: _Stamp  # what the files looked like when they were listed; empty for rows that were copied
+    stamp: _Stamp  # what the files looked like when they were listed; empty for rows of an object store
+    row: str | None  # SQL that numbers the rows of the relation; None: they have to be copied first
 
     def kind(self, column: str, role: str) -> str:
         """Type of a column.
@@ -184,22 +187,28 @@ def opened(connection: Any, source: Any, files: Sequence[str]) -> Table:
         columns = dict(zip(shape.columns, map(str, shape.types), strict=True))
     except (duckdb.Error, OSError) as error:
         raise _unreadable(source, error) from error
-    return Table(source.name, relation, columns, stamp)
+    hidden = {name.lower() for name in columns} & set(_PLACE)
+    row = None if hidden else "(s.file_index::bigint << 40 | s.file_row_number::bigint)"
+    return Table(source.name, relation, columns, stamp, row)
 
 
 def copied(connection: Any, table: Table, columns: Sequence[str], where: str) -> Table:
-    """The rows of an object store, brought over once: only these columns, only where the condition holds."""
-    if table.stamp:
+    """Rows that can be told apart and read again: those of an object store are copied once, these columns alone."""
+    if table.row:
         return table
     name = quoted(f"copy of {table.relation}")
     wanted = ", ".join(quoted(column) for column in dict.fromkeys(columns))
     try:
-        connection.execute(f"create or replace temp table {name} as select {wanted} from {table.relation} s {where}")
+        connection.execute(
+            f"create or replace temp table {name} as select {wanted}, row_number() over () as {quoted(_ROW_OF_COPY)} "
+            f"from {table.relation} s {where}"
+        )
     except duckdb.OutOfMemoryException:
         raise
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         raise StorageError(f"Source {table.name!r} cannot be read: {error}.", hint=_HALF_WRITTEN) from error
-    return Table(table.name, name, {column: table.columns[column] for column in columns}, ())
+    kinds = {column: table.columns[column] for column in columns}
+    return Table(table.name, name, kinds, table.stamp, f"s.{quoted(_ROW_OF_COPY)}")
 
 
 def _is_remote(path: str) -> bool:
@@ -247,7 +256,7 @@ def _opened_remotely(connection: Any, source: Any, files: Sequence[str]) -> Tabl
     name = f"remote {source.name}"
     connection.register(name, formed)
     shape = connection.sql(f"select * from {quoted(name)} limit 0")
-    return Table(source.name, quoted(name), dict(zip(shape.columns, map(str, shape.types), strict=True)), ())
+    return Table(source.name, quoted(name), dict(zip(shape.columns, map(str, shape.types), strict=True)), (), None)
 
 
 def _file_system(source: Any) -> tuple[Any, str]:

@@ -15,7 +15,13 @@ NAME = "served_equals_offline"
 
 
 def skew(
-    log: pd.DataFrame, offline: pd.DataFrame, *, views: Sequence[ViewInfo], at: str, tolerance: float = 1e-9
+    log: pd.DataFrame,
+    offline: pd.DataFrame,
+    *,
+    views: Sequence[ViewInfo],
+    at: str,
+    tolerance: float = 1e-9,
+    name: str = NAME,
 ) -> GateResult:
     """What was served equals what the offline store answers for the same entities and times.
 
@@ -25,6 +31,7 @@ def skew(
         views: the views of the service.
         at: column of `log` that says when it was asked for.
         tolerance: largest difference allowed, relative to the offline value.
+        name: of the gate.
 
     Returns:
         value: values that differ. Cannot tell with no row, or with no feature on either side.
@@ -42,12 +49,12 @@ def skew(
     numbers = {"rows": float(len(log))}
     if not (log[features].notna().any(axis=None) or offline[features].notna().any(axis=None)):
         reason = f"None of {len(log):,} predictions was made from a feature."
-        return GateResult(NAME, "cannot_tell", reason, numbers=numbers)
+        return GateResult(name, "cannot_tell", reason, numbers=numbers)
     log, offline = log.reset_index(drop=True), offline.reset_index(drop=True)
     found = first_difference(log, offline, views, tolerance)
     if found is not None:
         asked = log[at].iat[found.row]
         reason = f"{found} served {found.left!s} at {asked}, offline {found.right!s}."
-        return GateResult(NAME, "fail", reason, float(found.values), 0.0, numbers)
+        return GateResult(name, "fail", reason, float(found.values), 0.0, numbers)
     reason = f"{len(features) * len(log):,} values of {len(log):,} predictions are those of the offline store."
-    return GateResult(NAME, "pass", reason, 0.0, 0.0, numbers)
+    return GateResult(name, "pass", reason, 0.0, 0.0, numbers)

@@ -1,7 +1,8 @@
 """Has the current data moved away from the reference: per column, and all in all.
 
-A column drifts when its distance from the reference reaches the threshold that the reference's own days give it. The
-alarm is raised when the share of drifted columns, of those that could be judged, reaches the spec's.
+Every question about tonight (`comparisons`) is held against the reference's own days and the nights before (`rule`).
+The alarm is raised when the evidence for a change reaches what the budget of false alarms asks for; then the columns
+that have drifted are named.
 
 One rule: a column that cannot be judged says why; it is never counted as "no drift".
 """
@@ -9,32 +10,40 @@ One rule: a column that cannot be judged says why; it is never counted as "no dr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from mlops.monitoring.drift.calibration import FEWEST_DAYS, day_distances, full_days, threshold
-from mlops.monitoring.drift.measures import MEASURES, SMALLEST_SPREAD, Floats
+from mlops.monitoring.drift import columns as cols
+from mlops.monitoring.drift import comparisons, windows
+from mlops.monitoring.drift.comparisons import Comparison
 from mlops.monitoring.drift.profile import Knots, Profiled
+from mlops.monitoring.drift.rule import rule
 from mlops.records import ColumnDrift
 from mlops.spec import DriftSpec
 
+COLUMNS_SHARE = (
+    0.8  # of the budget is for the values of columns; missing values and the table as a whole halve the rest
+)
 JUDGED_SHARE = 0.5  # of the columns must be judged before "no drift" is said of all
+Verdict = Literal["drift", "no_drift", "cannot_tell"]
+Night = Mapping[str, float]  # the distance of a night by question, as `Detection.distances` gave it
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
     """What was found; the fields are named as those of `DriftReport`."""
 
-    verdict: Literal["drift", "no_drift", "cannot_tell"]
+    verdict: Verdict
     reason: str
-    columns: tuple[ColumnDrift, ...]  # in the order asked for
+    columns: tuple[ColumnDrift, ...]  # in the order asked for, then missing values and the table as a whole
     share: float  # of the judged columns, drifted
     reference_rows: int
     current_rows: int
+    distances: dict[str, float] = field(default_factory=dict)  # of tonight; those after it need them as `nights`
+    changed: int | None = None  # the night with which it began, counted in `nights`; len(nights) is tonight
 
     @property
     def judged(self) -> tuple[ColumnDrift, ...]:
@@ -49,25 +58,60 @@ def detect(
     spec: DriftSpec,
     reference_times: Any,
     columns: Sequence[str] = (),
+    nights: Sequence[Night] = (),
+    current_times: Any = None,
+    entity: str = "",
+    nulls_say_nothing: Sequence[str] = (),
+    seed: int = 0,
+    known: dict[str, comparisons.Taught | str] | None = None,
+    thresholds: bool = True,
 ) -> Detection:
     """Compare current with reference.
 
     Args:
-        reference: rows the champion learned from, shape (n_reference, …). Nulls are left out.
+        reference: rows the champion learned from, shape (n_reference, …).
         current: rows of now, shape (n_current, …); or what is known of them, by column, where they are too many.
-        spec: method, thresholds and shares.
+        spec: measures, budget and what matters.
         reference_times: shape (n_reference,), when each reference row happened; without zone it is UTC.
         columns: what to compare. Default: the spec's, else all numeric columns of the reference.
+        nights: what the same comparison found on earlier nights since the last alarm, in order of time.
+        current_times: shape (n_current,); if given, the reference is narrowed down to the same hours and size.
+        entity: a column of both tables; if given, the reference is narrowed down to tonight's entities.
+        nulls_say_nothing: columns that are null in the reference for another reason than that a value is missing.
+        seed: of what is drawn.
+        known: an empty dict that keeps what the reference says, for more calls with the same reference and spec.
+        thresholds: find the threshold of each column; without them a verdict takes a fraction of the time.
 
     Returns:
         One finding per column and the verdict on all. Never raises for data that is missing or odd.
     """
     names = list(columns or spec.columns or reference.select_dtypes(["number", "bool"]).columns)
-    days = _days(reference_times)
-    found = tuple(_column(name, reference, current, days, spec) for name in names)
     rows = len(current) if isinstance(current, pd.DataFrame) else _rows(current)
-    verdict, reason, share = _all_in_all(found, len(reference), rows, spec)
-    return Detection(verdict, reason, found, share, len(reference), rows)
+    cut = _windows(reference, current, reference_times, current_times, entity, seed)
+    kept = known if not cut.told else None
+    asked = [comparisons.of_column(name, reference, current, cut, spec, kept) for name in names]
+    whole = [name for name in names if name not in nulls_say_nothing]
+    missing = (comparisons.of_missing(name, reference, current, cut) for name in whole)
+    asked += [question for question in missing if question is not None]
+    if isinstance(current, pd.DataFrame):
+        asked += comparisons.of_table(whole, reference, current, cut, spec, seed)
+    enough = min(len(reference), rows) >= spec.min_rows
+    judged = [question for question in asked if question.value is not None and enough]
+    ruling = rule(judged, nights, spec, thresholds=thresholds)
+    told = {
+        question.name: _column(question, limit, drifted=bool(drifted))
+        for question, limit, drifted in zip(judged, ruling.thresholds, ruling.drifted, strict=True)
+    }
+    unknown = {
+        question.name: ColumnDrift(
+            question.name, "cannot_tell", question.method, None, None, question.why or "too few rows"
+        )
+        for question in asked
+    }
+    found = tuple((unknown | told)[question.name] for question in asked if not question.silent)
+    verdict, reason, share = _all_in_all(found, len(reference), rows, spec, len(names))
+    distances = {question.name: question.value for question in judged if question.value is not None}
+    return Detection(verdict, reason, found, share, len(reference), rows, distances, ruling.changed)
 
 
 def knots_of(reference: pd.DataFrame, columns: Sequence[str], reference_times: Any) -> dict[str, Knots]:
@@ -78,127 +122,81 @@ def knots_of(reference: pd.DataFrame, columns: Sequence[str], reference_times: A
         columns: what will be compared.
         reference_times: when each reference row happened.
     """
-    dated = _days(reference_times) >= 0
-    numbers = {name: _numbers(reference, name) for name in columns}
-    return {name: Knots.of(values[dated]) for name, values in numbers.items() if values is not None}
+    kept = windows.cut(reference_times).kept
+    taught = {name: cols.of_reference(reference, name) for name in columns}
+    return {
+        name: Knots.of(column.values[kept])
+        for name, column in taught.items()
+        if isinstance(column, cols.Column) and column.kind == "number"
+    }
 
 
 def _rows(current: Mapping[str, Profiled]) -> int:
     return max((column.profile.rows for column in current.values()), default=0)
 
 
-def _days(times: Any) -> npt.NDArray[np.intp]:
-    """The UTC day of each time stamp, numbered from 0; -1 where there is none."""
-    stamps = pd.DatetimeIndex(times)
-    stamps = stamps.tz_localize("UTC") if stamps.tz is None else stamps
-    numbers = stamps.as_unit("s").asi8 // 86_400
-    days = np.where(stamps.isna(), -1, pd.factorize(numbers)[0])
-    return days.astype(np.intp)
-
-
-def _column(
-    name: str,
+def _windows(
     reference: pd.DataFrame,
     current: pd.DataFrame | Mapping[str, Profiled],
-    days: npt.NDArray[np.intp],
-    spec: DriftSpec,
-) -> ColumnDrift:
-    taught = _numbers(reference, name)
-    seen = _numbers(current, name) if isinstance(current, pd.DataFrame) else current.get(name)
-    for side, values in (("reference", taught), ("current", seen)):
-        if trouble := _trouble(values, spec.min_rows):
-            return ColumnDrift(name, "cannot_tell", spec.method, None, None, f"{side}: {trouble}")
-    assert taught is not None
-    assert seen is not None
-    known = ~np.isnan(taught) & (days >= 0)
-    values = taught[known]
-    if flat := _flat(values, spec.method):
-        return ColumnDrift(name, "cannot_tell", spec.method, None, None, f"reference: {flat}")
-    judged = full_days(days[known], spec.min_rows)
-    if len(judged) < FEWEST_DAYS:
-        why = f"reference: fewer than {FEWEST_DAYS} days with {spec.min_rows:,} values, so nothing says what is usual"
-        return ColumnDrift(name, "cannot_tell", spec.method, None, None, why)
-    usual = day_distances(values, days[known], judged, spec.method)
-    limit = threshold(usual, headroom=spec.headroom, min_effect=spec.min_effect)
-    value = _distance(values, seen, spec.method)
-    drifted = value >= limit and value > 0
+    reference_times: Any,
+    current_times: Any,
+    entity: str,
+    seed: int,
+) -> windows.Windows:
+    whose = [
+        frame[entity] if isinstance(frame, pd.DataFrame) and entity in frame.columns else None
+        for frame in (reference, current)
+    ]
+    return windows.cut(
+        reference_times,
+        current_times=current_times,
+        reference_entities=whose[0],
+        current_entities=whose[1],
+        seed=seed,
+    )
+
+
+def _column(question: Comparison, limit: float | None, *, drifted: bool) -> ColumnDrift:
+    assert question.value is not None
+    told = "any threshold of one night" if limit is None else f"{limit:.3g}"
     side = "reaches" if drifted else "is below"
-    why = f"{value:.3g} {side} {limit:.3g}; the reference's own days: up to {usual.max():.3g}"
-    return ColumnDrift(name, "drift" if drifted else "no_drift", spec.method, value, limit, why)
-
-
-def _numbers(frame: pd.DataFrame, name: str) -> Floats | None:
-    """The column as floats with NaN for null; None if it is not there or holds no numbers."""
-    if name not in frame.columns:
-        return None
-    try:
-        return frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
-    except (TypeError, ValueError):
-        return None
-
-
-def _distance(taught: Floats, seen: Floats | Profiled, method: str) -> float:
-    if isinstance(seen, Profiled):
-        return seen.distance(method)
-    return MEASURES[method](taught, seen[~np.isnan(seen)])
-
-
-def _trouble(values: Floats | Profiled | None, min_rows: int) -> str:
-    """Why a column cannot be judged; empty if it can."""
-    if values is None:
-        return "no such column of numbers"
-    if isinstance(values, Profiled):
-        rows, nulls, infinite = values.profile.rows, values.profile.nulls, values.profile.infinite
-    else:
-        rows, nulls, infinite = len(values), int(np.isnan(values).sum()), int(np.isinf(values).sum())
-    if not rows:
-        return "no rows"
-    if infinite:
-        return f"{infinite:,} of {rows:,} values are infinite"
-    there = rows - nulls
-    if there == 0:
-        return f"all {rows:,} values are null"
-    return f"{there:,} values, fewer than {min_rows:,}" if there < min_rows else ""
-
-
-def _flat(values: Floats, method: str) -> str:
-    """Why a reference has no scale to measure on; empty if it has."""
-    if np.ptp(values) == 0:
-        return f"constant at {values[0]:g}, so nothing says what is far"
-    if method == "wasserstein" and np.std(values) < SMALLEST_SPREAD:
-        return (
-            f"standard deviation {np.std(values):.2g} below {SMALLEST_SPREAD:g}, which wasserstein does not resolve: "
-            "give the column in a smaller unit or use method ks"
-        )
-    return ""
+    days = f"the reference's own days: {np.median(question.usual):.3g}, at most {question.usual.max():.3g}"
+    days += f"; most of all {question.where}" if question.where else ""
+    verdict: Verdict = "drift" if drifted else "no_drift"
+    return ColumnDrift(
+        question.name, verdict, question.method, question.value, limit, f"{question.value:.3g} {side} {told}; {days}"
+    )
 
 
 def _all_in_all(
-    found: Sequence[ColumnDrift], reference_rows: int, current_rows: int, spec: DriftSpec
-) -> tuple[Literal["drift", "no_drift", "cannot_tell"], str, float]:
+    found: Sequence[ColumnDrift], reference_rows: int, current_rows: int, spec: DriftSpec, asked: int
+) -> tuple[Verdict, str, float]:
     for side, rows in (("reference", reference_rows), ("current", current_rows)):
         if rows < spec.min_rows:
             return "cannot_tell", f"{side} has {rows:,} rows, {spec.min_rows:,} are needed.", 0.0
     unjudged = [c for c in found if c.verdict == "cannot_tell"]
-    drifted = sorted((c for c in found if c.verdict == "drift"), key=_strength, reverse=True)
+    drifted = sorted((c for c in found if c.verdict == "drift"), key=strength, reverse=True)
     judged = len(found) - len(unjudged)
     blind = f" {len(unjudged)} cannot be judged: {_first(unjudged)}." if unjudged else ""
     if not judged:
         return "cannot_tell", f"None of {len(found)} columns can be judged.{blind}", 0.0
     share = len(drifted) / judged
-    told = f"{len(drifted)} of {judged} columns moved ({100 * share:.0f} %, alarm from {100 * spec.alarm_share:g} %)"
+    told = f"{len(drifted)} of {judged} columns moved"
     if drifted:
-        first = ", ".join(f"{c.column} ({c.value:.2g}, threshold {c.threshold:.2g})" for c in drifted[:3])
-        told += f", most of all {first}"
-    if drifted and share >= spec.alarm_share:
+        told += f", most of all {', '.join(_told(c) for c in drifted[:3])}"
         return "drift", f"{told}.{blind}", share
-    if judged < JUDGED_SHARE * len(found):
+    if asked - len(unjudged) < JUDGED_SHARE * asked:
         return "cannot_tell", f"Too few columns can be judged to say that nothing moved. {told}.{blind}", share
     return "no_drift", f"{told}.{blind}", share
 
 
-def _strength(column: ColumnDrift) -> float:
+def strength(column: ColumnDrift) -> float:
+    """How far a column is beyond its own threshold."""
     return (column.value or 0.0) / (column.threshold or 1.0)
+
+
+def _told(column: ColumnDrift) -> str:
+    return f"{column.column} ({column.value or 0.0:.2g}, threshold {column.threshold or 0.0:.2g})"
 
 
 def _first(unjudged: Sequence[ColumnDrift]) -> str:

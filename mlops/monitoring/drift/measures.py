@@ -1,13 +1,20 @@
 """How far two samples of one quantity lie apart.
 
-All three measures are 0 for equal samples and grow with the distance; none is a p-value, which on thousands of rows
-would call every difference significant.
+All measures are 0 for equal samples and grow with the distance; none is a p-value, which on thousands of rows would
+call every difference significant. Those over shares take two vectors that each sum to 1: the shares of categories, or
+of numbers in the deciles of the reference.
 
 One rule: inputs are finite numbers, at least one on each side; who calls has seen to that.
 
 References:
     Vallender, S. (1974), Calculation of the Wasserstein distance between probability distributions on the line.
+    Smirnov, N. (1948), Table for estimating the goodness of fit of empirical distributions.
     Siddiqi, N. (2006), Credit risk scorecards, chapter 6 (population stability index).
+    Lin, J. (1991), Divergence measures based on the Shannon entropy, eq. 4.1; Endres, D. and Schindelin, J. (2003), A
+        new metric for probability distributions (its root is a metric).
+    Pearson, K. (1900), On the criterion that a given system of deviations …; as an effect size: Cohen, J. (1988),
+        Statistical power analysis, eq. 7.2.1 (w²).
+    Levin, D. and Peres, Y. (2017), Markov chains and mixing times, proposition 4.2 (total variation).
 """
 
 from __future__ import annotations
@@ -57,8 +64,7 @@ def ks_statistic(reference: Floats, current: Floats) -> float:
 
 def population_stability_index(reference: Floats, current: Floats) -> float:
     """Σ (p − q) ln(p / q) over the reference's deciles, ≥ 0; below .1 is usually called stable, above .25 shifted."""
-    edges = quantile_edges(reference)
-    return index_of_shares(bin_shares(reference, edges), bin_shares(current, edges))
+    return MEASURES["psi"](reference, current)
 
 
 def quantile_edges(reference: Floats, bins: int = PSI_BINS) -> Floats:
@@ -78,6 +84,37 @@ def index_of_shares(expected: Floats, actual: Floats) -> float:
     return float(((p - q) * np.log(p / q)).sum())
 
 
+def jensen_shannon(expected: Floats, actual: Floats) -> float:
+    """Root of the Jensen-Shannon divergence in bits of two vectors of shares, a metric in [0, 1].
+
+    >>> jensen_shannon(np.array([1.0, 0.0]), np.array([0.0, 1.0]))
+    1.0
+    """
+    middle = (expected + actual) / 2
+    held = [side[side > 0] @ np.log2(side[side > 0] / middle[side > 0]) for side in (expected, actual)]
+    return float(np.sqrt(max(sum(held) / 2, 0.0)))
+
+
+def total_variation(expected: Floats, actual: Floats) -> float:
+    """The largest difference of probability that any set of categories has, in [0, 1].
+
+    >>> total_variation(np.array([0.5, 0.5, 0.0]), np.array([0.25, 0.5, 0.25]))
+    0.25
+    """
+    return float(np.abs(expected - actual).sum() / 2)
+
+
+def chi_squared(expected: Floats, actual: Floats) -> float:
+    """Pearson's Σ (q − p)² / p over shares: χ² divided by the number of rows, Cohen's w², ≥ 0.
+
+    An expected share below `PSI_EMPTY` counts as that.
+
+    >>> chi_squared(np.array([0.5, 0.5]), np.array([0.25, 0.75]))
+    0.25
+    """
+    return float(((actual - expected) ** 2 / np.maximum(expected, PSI_EMPTY)).sum())
+
+
 def last_of_ties(ordered: Floats) -> npt.NDArray[np.bool_]:
     """Which positions of a sorted vector are the last of their value."""
     return np.append(ordered[1:] != ordered[:-1], True)
@@ -91,8 +128,24 @@ def _cumulated_difference(reference: Floats, current: Floats) -> tuple[Floats, F
     return values[order], np.cumsum(steps)
 
 
+SHARES: Mapping[str, Callable[[Floats, Floats], float]] = {
+    "psi": index_of_shares,
+    "jensen_shannon": jensen_shannon,
+    "total_variation": total_variation,
+    "chi2": chi_squared,
+}
+
+
+def _over_deciles(of_shares: Callable[[Floats, Floats], float]) -> Callable[[Floats, Floats], float]:
+    def measure(reference: Floats, current: Floats) -> float:
+        edges = quantile_edges(reference)
+        return of_shares(bin_shares(reference, edges), bin_shares(current, edges))
+
+    return measure
+
+
 MEASURES: Mapping[str, Callable[[Floats, Floats], float]] = {
     "wasserstein": wasserstein,
     "ks": ks_statistic,
-    "psi": population_stability_index,
+    **{name: _over_deciles(of_shares) for name, of_shares in SHARES.items()},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -106,3 +107,12 @@ def test_status_and_champion_need_no_right_to_write(contenders: Contenders, monk
         assert set(home.rglob("*")) == files
     finally:
         shutil.rmtree(home)
+
+
+def test_status_says_so_where_incidents_cannot_be_read(contenders: Contenders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything else is told; that nobody can tell of incidents is not "no incidents"."""
+    monkeypatch.setenv("MLOPS_INCIDENTS_URL", "sqlite:////proc/none/incidents.db")
+    told = CliRunner().invoke(app, ["status", contenders.spec.name, "--json"])
+    assert told.exit_code == 0, told.exception
+    (said,) = json.loads(told.stdout)["incidents"]
+    assert said.startswith("cannot be told: ")

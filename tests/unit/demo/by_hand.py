@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -138,6 +139,11 @@ def watched(days: list[date], version: int, *, moved: bool) -> DagRun:
         verdict = "drift" if moved else "no_drift"
         words = f"{share:.0%} of the columns drifted."
         found = DriftReport(MODEL, version, day, verdict, words, columns, share, 20000, 3456, retrain=moved)
+        if moved:
+            pumps = tuple(f"pump-{i + 1:02d}" for i in range(30))
+            found = replace(
+                found, degree="with_consequence", since=day, consequence=1.2, entities=pumps, entities_seen=30
+            )
         returned.append(told("monitoring", day, "no" if moved else "done", words, found))
     return dag_run("monitoring", *returned, events=("predictions",))
 
@@ -167,7 +173,7 @@ def runs_of(number: int, days: list[date]) -> list[DagRun]:
     if number == 5:
         night += [trained(today, 6, "drift"), judged(today, 6, 1, -0.01)]
     if number == 7:
-        night += [trained(today, 7, "drift"), judged(today, 7, 1, 0.04), promoted(today, 7, 1), scored(fresh, 7)]
+        night += [trained(today, 7, "manual"), judged(today, 7, 1, 0.04), promoted(today, 7, 1), scored(fresh, 7)]
         night += [watched(fresh, 7, moved=False)]
     return night
 

@@ -47,7 +47,6 @@ def summary(plan: Plan) -> Summary:
         devices=24,
         step_minutes=10,
         seed=7,
-        alarm_share=0.3,
         alerts_per_entity_day=0.3,
         started_at=datetime(2026, 11, 21, 5, 30, tzinfo=UTC),
         seconds=131.4,

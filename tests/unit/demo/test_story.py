@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import pytest
 
 from demo import story
 from demo.summary import Night, Summary, step_of
-from tests.unit.demo.by_hand import dag_run, incident, ingested, judged, promoted, scored, watched
+from tests.unit.demo.by_hand import dag_run, incident, ingested, judged, promoted, scored, trained, watched
 
 Broken = Callable[..., Summary]
 
@@ -99,7 +100,7 @@ def test_an_early_drift_alarm_is_noticed(broken: Broken, summary: Summary) -> No
 def test_a_change_of_the_fleet_that_starts_no_training_is_noticed(summary: Summary, step: str) -> None:
     """Neither an alarm without a training because of it, nor no alarm at all, will do."""
     nights = tuple(without(night, step) if night.number >= 5 else night for night in summary.nights)
-    assert "A drift alarm then starts a training whose reason is drift." in missed(replace(summary, nights=nights))
+    assert "Drift then starts one training, whose reason is drift." in missed(replace(summary, nights=nights))
 
 
 def test_a_training_before_the_alarm_does_not_count(broken: Broken) -> None:
@@ -108,7 +109,34 @@ def test_a_training_before_the_alarm_does_not_count(broken: Broken) -> None:
     def reversed_(night: Night) -> Night:
         return replace(night, steps=night.steps[::-1])
 
-    assert "A drift alarm then starts a training whose reason is drift." in missed(broken(5, reversed_))
+    assert "Drift then starts one training, whose reason is drift." in missed(broken(5, reversed_))
+
+
+def test_a_second_training_because_of_drift_is_noticed(broken: Broken) -> None:
+    """One change starts one training."""
+    again = broken(6, lambda night: replace(night, steps=(*night.steps, step_of(trained(night.date, 8, "drift")))))
+    assert missed(again) == ["Drift then starts one training, whose reason is drift."]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"since": date(2026, 1, 1)},
+        {"entities": ("pump-01",)},
+        {"degree": "without_consequence"},
+        {"columns": ()},
+    ],
+)
+def test_drift_that_is_put_down_to_the_wrong_cause_is_noticed(broken: Broken, change: dict[str, Any]) -> None:
+    """Date, devices, what they measure and that it matters: each must be right."""
+
+    def wrong(night: Night) -> Night:
+        steps = [replace(step, drift=tuple(replace(report, **change) for report in step.drift)) for step in night.steps]
+        return replace(night, steps=tuple(steps))
+
+    assert missed(broken(5, wrong)) == [
+        "That night the drift is found, put down to its date, to the devices and to what they measure."
+    ]
 
 
 def test_a_champion_that_stays_after_drift_is_noticed(summary: Summary) -> None:

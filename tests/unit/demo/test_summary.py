@@ -110,3 +110,13 @@ def test_the_summary_is_plain_json(summary: Summary) -> None:
         "nights",
         "champions",
     }
+
+
+def test_what_runs_beside_a_step_is_not_its_outcome() -> None:
+    """Monitoring that found drift is a "no", whether performance was measured before or after it; both are work."""
+    found = told("monitoring", DAY, "no", "3 of 10 columns moved.", None)
+    beside = told("performance", DAY, "done", "roc_auc 0.9 on 100 labelled rows.", None)
+    for returned in ((found, beside), (beside, found)):
+        step = step_of(dag_run("monitoring", *returned))
+        assert (step.outcome, step.reason) == ("no", "3 of 10 columns moved.")
+        assert step.work_seconds == found["seconds"] + beside["seconds"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from contextlib import nullcontext
 from dataclasses import replace
@@ -21,6 +23,8 @@ from mlops.mlflow_store import digest_of, file_digests
 from mlops.models import catalogue
 from mlops.models.scoring import Scorer
 from mlops.spec import CandidateSpec
+
+ROOT = Path(__file__).parents[3]
 
 FEATURES = ("temperature", "pressure")
 KEY = "fleet/training/2026-03-01/ecod"
@@ -405,6 +409,30 @@ def test_a_store_that_cannot_be_written_is_an_error_that_says_where(tmp_path: Pa
     config = MLOpsConfig.build({"home": tmp_path})
     with pytest.raises(StorageError, match=r"MLflow at sqlite.*cannot be opened.*folder can be written"):
         ExperimentTracker(config).client  # noqa: B018 - the property opens the store
+
+
+FULL = """
+import resource, signal, sys
+from mlops.config import MLOpsConfig
+from mlops.errors import StorageError
+from mlops.mlflow_store import open_client
+import mlflow, sqlalchemy  # their own caches are no part of this
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+try:
+    open_client(MLOpsConfig.build({"home": sys.argv[1]}))
+except StorageError as error:
+    sys.exit(f"words: {error}")
+"""
+
+
+def test_a_disk_that_is_full_before_the_tables_are_made_is_told_in_words(tmp_path: Path) -> None:
+    """The kernel lets the new database grow to 100 kB: MLflow's migrations fail, and what leaves is ours."""
+    command = [sys.executable, "-c", FULL, str(tmp_path)]
+    run = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
+    assert "words: MLflow at sqlite" in run.stderr
+    assert "mlflow.db cannot be opened: disk I/O error. Check that" in run.stderr.replace("\n", " ")
 
 
 def test_a_store_that_fails_on_the_way_is_an_error_that_says_what_to_do(

@@ -378,6 +378,35 @@ def test_rows_that_cannot_be_joined_are_refused(store: FeatureStore, change: Any
         store.historical(SERVICE, change(asked(("p1", at(1)))))
 
 
+@pytest.mark.parametrize(
+    ("happened", "known", "message"),
+    [
+        (25, 25, "1 of 2 readings for view 'levels' happened after 2026-03-0"),
+        (23, 25, "1 of 2 readings for view 'levels' became known after 2026-03-0"),
+        (-3, -2, "1 of 2 readings for view 'levels' were known before 2026-03-0"),
+    ],
+)
+def test_readings_of_another_day_are_not_written(
+    store: FeatureStore, happened: float, known: float, message: str
+) -> None:
+    """A join would not look for them there: from the future or known before, refused, and nothing is written."""
+    with pytest.raises(FeatureError, match=message):
+        store.write_batch("levels", DAY, batch(("p1", at(1), at(1), 1.0), ("p1", at(happened), at(known), 2.0)))
+    assert store.newest_day(store.views_of(SERVICE)[0]) is None
+    store.write_batch("levels", DAY, batch(("p1", at(-30), at(0), 1.0), ("p1", at(23.999), at(23.999), 2.0)))
+
+
+def test_rows_in_the_future_are_not_joined(store: FeatureStore) -> None:
+    """What will be known then is not known yet; the end of the running day may be asked for."""
+    store.write_batch("levels", DAY, batch(("p1", at(1), at(1), 1.0)))
+    now = pd.Timestamp.now("UTC")
+    far = asked(("p1", at(2)), ("p1", now + pd.Timedelta(days=1, minutes=1)))
+    with pytest.raises(FeatureError, match=r"1 of 2 rows to join lie in the future, the farthest at .*; it is "):
+        store.historical(SERVICE, far)
+    near = store.historical(SERVICE, asked(("p1", at(2)), ("p1", now + pd.Timedelta(hours=23))))
+    assert near["level"].iloc[0] == 1.0
+
+
 # --- online -----------------------------------------------------------------------------------------------------------
 
 

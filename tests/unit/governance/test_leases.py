@@ -54,6 +54,15 @@ def test_a_lease_that_ran_out_unnoticed_is_renewed_unless_somebody_took_it(url: 
         at(url, after(201)).renew(lease, 10)
 
 
+def test_a_lease_that_ran_out_holds_for_nothing_though_nobody_took_it(url: str) -> None:
+    """Up to its last moment it does; from then on a check says so, and anybody may come."""
+    lease = at(url, NOW).acquire("promotion/a", "one", 10)
+    at(url, after(9.999)).check(lease)
+    for moment in (after(10), after(100)):
+        with pytest.raises(LeaseError, match=r"The lease 'promotion/a' of one ran out at 2026-03-01T00:00:10\+00:00"):
+            at(url, moment).check(lease)
+
+
 def test_a_lease_given_back_cannot_be_renewed(url: str) -> None:
     """Who gave it back has to ask for it anew."""
     leases = Leases(url)

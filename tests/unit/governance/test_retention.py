@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops.governance.ledger import Entry
-from mlops.governance.retention import FolderFacts, Holdings, Item, RunFacts, VersionFacts, decide, waiting_versions
+from mlops.governance.ledger_reasons import waiting_versions
+from mlops.governance.retention import FolderFacts, Holdings, Item, RunFacts, VersionFacts, decide
 from mlops.spec.retention import RetentionSpec
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -24,14 +25,21 @@ def entry(seq: int, kind: str, age: float, body: dict[str, Any], key: str | None
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Entry]:
-    """Promotions, rollbacks, intents (some closed), questions, holds and releases, in the order of time."""
+    """Promotions, rollbacks, intents (some closed), questions, holds, releases and experiments, in order of time."""
     kinds = ["promotion", "rollback", "promotion_intent", "approval_request", "hold", "release", "drift_alarm"]
+    kinds += ["experiment_start", "experiment_stop"]
     made: list[Entry] = []
     ages = sorted(draw(st.lists(st.floats(0, 400), max_size=14)), reverse=True)
     for age in ages:
         kind, version = draw(st.sampled_from(kinds)), draw(VERSIONS)
         key = f"k{len(made)}"
-        made.append(entry(len(made) + 1, kind, age, {"version": version, "closes": f"{key}/done"}, key))
+        body: dict[str, Any] = {"version": version, "closes": f"{key}/done"}
+        if kind.startswith("experiment"):
+            body["experiment"] = draw(st.sampled_from(["colour", "size"]))
+        if kind == "experiment_start":
+            body["variants"] = [{"name": "a", "version": version}, {"name": "b", "version": draw(VERSIONS)}]
+            body["date"] = (NOW - timedelta(days=age)).date().isoformat()
+        made.append(entry(len(made) + 1, kind, age, body, key))
         if kind == "promotion_intent" and draw(st.booleans()):
             made.append(entry(len(made) + 1, "promotion_undone", age, {"version": version}, f"{key}/done"))
     return made
@@ -40,18 +48,18 @@ def histories(draw: st.DrawFn) -> list[Entry]:
 @st.composite
 def worlds(draw: st.DrawFn) -> Holdings:
     """Versions with aliases, the runs they came from, and folders, of all ages."""
-    numbers = draw(st.lists(VERSIONS, unique=True, max_size=8))
+    numbers = draw(st.lists(VERSIONS, unique=True, min_size=4, max_size=8))
     aliased = draw(st.dictionaries(st.sampled_from(["champion", "challenger", "shadow"]), VERSIONS))
-    ages = st.floats(0, 400)
+    ages = st.floats(0, 400) | st.just(400.0)  # old ones are what the rule is about
     versions = tuple(
         VersionFacts(
             version=number,
-            stage=draw(st.sampled_from(["development", "staging", "production", "archived"])),
+            stage=draw(st.sampled_from(["archived", "development", "staging", "production"])),
             aliases=tuple(name for name, at in aliased.items() if at == number),
             registered_at=NOW - timedelta(days=draw(ages)),
             run_id=f"r{draw(st.integers(0, 5))}",
             training_set_uri=f"s{draw(st.integers(0, 5))}",
-            ours=draw(st.booleans()),
+            ours=draw(st.sampled_from([True, True, False])),
         )
         for number in sorted(numbers)
     )
@@ -68,10 +76,12 @@ def worlds(draw: st.DrawFn) -> Holdings:
         for i in range(3)
     )
     sets = tuple(FolderFacts("training_set", f"s{i}", NOW - timedelta(days=draw(ages))) for i in range(6))
-    nights = [date(2026, 5, 31) - timedelta(days=draw(st.integers(0, 400))) for _ in range(4)]
+    nights = [date(2026, 5, 31) - timedelta(days=draw(st.integers(0, 400))) for _ in range(6)]
     reports = tuple(FolderFacts("reports", f"e{i}", NOW, nights[i], (draw(VERSIONS),)) for i in range(2))
-    predictions = tuple(FolderFacts("predictions", f"d{i}", NOW, nights[i]) for i in (2, 3))
-    return Holdings(versions, runs, sets + reports + predictions)
+    predictions = tuple(FolderFacts("predictions", f"d{i}", NOW, nights[i], (draw(VERSIONS),)) for i in (2, 3))
+    logs = tuple(FolderFacts("prediction_log", f"l{i}", NOW, nights[i]) for i in (4, 5))
+    tests = tuple(FolderFacts("backtest", f"b{i}", NOW - timedelta(days=draw(ages))) for i in range(2))
+    return Holdings(versions, runs, sets + reports + predictions + logs + tests)
 
 
 POLICIES = st.builds(
@@ -80,7 +90,10 @@ POLICIES = st.builds(
     keep_days=st.integers(1, 100),
     predictions_days=st.none() | st.integers(1, 300),
     reports_days=st.none() | st.integers(1, 300),
+    prediction_log_days=st.none() | st.integers(1, 300),
+    backtests_days=st.none() | st.integers(1, 300),
 )
+JUDGED = st.none() | st.dates(date(2026, 1, 1), date(2026, 6, 1))
 
 
 def gone(items: tuple[Item, ...], kind: str) -> set[str]:
@@ -92,9 +105,14 @@ def in_use(entries: list[Entry], spec: RetentionSpec) -> set[int]:
     """Told anew, one entry after the other: versions that the ledger forbids to delete."""
     champions: list[tuple[int, datetime]] = []
     held: set[int] = set()
+    answering: dict[str, set[int]] = {}
     for item in entries:
         version = int(item.body["version"])
-        if item.kind in ("promotion", "rollback"):
+        if item.kind == "experiment_start":
+            answering[item.body["experiment"]] = {variant["version"] for variant in item.body["variants"]}
+        elif item.kind == "experiment_stop":
+            answering.pop(item.body["experiment"], None)
+        elif item.kind in ("promotion", "rollback"):
             champions.append((version, item.at))
         elif item.kind == "hold":
             held.add(version)
@@ -111,14 +129,49 @@ def in_use(entries: list[Entry], spec: RetentionSpec) -> set[int]:
         for (version, _), (_, until) in itertools.pairwise(champions)
         if until >= NOW - timedelta(days=spec.keep_days)
     }
-    return held | intents | set(recent[: spec.keep_versions + 1]) | lately
+    return held | intents | set(recent[: spec.keep_versions + 1]) | lately | set().union(*answering.values())
+
+
+def looked_at_since(entries: list[Entry]) -> date:
+    """Told anew: the first date of any experiment that was not stopped after its last start."""
+    starts: list[date] = [NOW.date()]
+    for number, item in enumerate(entries):
+        name = item.body.get("experiment")
+        if item.kind == "experiment_start":
+            later = [other.kind for other in entries[number + 1 :] if other.body.get("experiment") == name]
+            if not later:
+                starts.append(date.fromisoformat(item.body["date"]))
+    return min(starts)
+
+
+def dated_folders_stay(
+    held: Holdings, items: tuple[Item, ...], entries: list[Entry], spec: RetentionSpec, judged_from: date | None
+) -> None:
+    """What lies by date stays as long as the spec says, as labels may come, and as an experiment looks at it."""
+    limits = {"reports": spec.reports_days, "prediction_log": spec.prediction_log_days}
+    for kind, days in (limits | {"predictions": spec.predictions_days, "backtest": spec.backtests_days}).items():
+        for folder in held.folders:
+            if folder.kind == kind and folder.uri in gone(items, kind):
+                assert days is not None
+                made_on = folder.touched_at.date() if folder.night is None else folder.night
+                assert made_on <= (NOW - timedelta(days=days)).date()
+    for folder in held.folders:
+        if folder.kind == "predictions" and judged_from and folder.night and folder.night >= judged_from:
+            assert folder.uri not in gone(items, "predictions")
+        if folder.kind == "prediction_log" and folder.night and folder.night >= looked_at_since(entries):
+            assert folder.uri not in gone(items, "prediction_log")
 
 
 @settings(max_examples=400, deadline=None)
-@given(held=worlds(), entries=histories(), spec=POLICIES)
-def test_what_can_be_reached_is_never_deleted(held: Holdings, entries: list[Entry], spec: RetentionSpec) -> None:
-    """No version in use, aliased, held, awaited or young goes; nor do runs, sets and evidence of one that stays."""
-    items = decide(held, entries, spec, NOW)
+@given(held=worlds(), entries=histories(), spec=POLICIES, judged_from=JUDGED)
+def test_what_can_be_reached_is_never_deleted(
+    held: Holdings, entries: list[Entry], spec: RetentionSpec, judged_from: date | None
+) -> None:
+    """No version in use, aliased, held, awaited, answering, judged or young goes; nor what one that stays needs.
+
+    Its runs, training sets and evidence, that is; nor what is still to be judged, or looked at by an experiment.
+    """
+    items = decide(held, entries, spec, NOW, judged_from=judged_from)
     young = NOW - timedelta(days=spec.keep_days)
     deleted = {int(name) for name in gone(items, "version")}
     assert not deleted & in_use(entries, spec)
@@ -143,26 +196,26 @@ def test_what_can_be_reached_is_never_deleted(held: Holdings, entries: list[Entr
             assert folder.touched_at < young
         if folder.uri in gone(items, "reports"):
             assert not {version.version for version in stay} & set(folder.versions)
-    if spec.predictions_days is None:
-        assert not gone(items, "predictions")
-    if spec.reports_days is None:
-        assert not gone(items, "reports")
+    dated_folders_stay(held, items, entries, spec, judged_from)
+    for folder in held.folders:
+        if folder.kind == "predictions" and judged_from and folder.night and folder.night >= judged_from:
+            assert not deleted & set(folder.versions)
 
 
 @settings(max_examples=150, deadline=None)
-@given(held=worlds(), entries=histories(), spec=POLICIES, cut=st.integers(0, 30))
+@given(held=worlds(), entries=histories(), spec=POLICIES, judged_from=JUDGED, cut=st.integers(0, 30))
 def test_half_done_and_done_again_ends_where_one_run_ends(
-    held: Holdings, entries: list[Entry], spec: RetentionSpec, cut: int
+    held: Holdings, entries: list[Entry], spec: RetentionSpec, judged_from: date | None, cut: int
 ) -> None:
     """Deleting in the given order, cut short anywhere and decided anew, keeps exactly what one whole run keeps."""
-    first = decide(held, entries, spec, NOW)
+    first = decide(held, entries, spec, NOW, judged_from=judged_from)
     done = {item.name for item in [item for item in first if not item.keep][:cut]}
     rest = Holdings(
         tuple(v for v in held.versions if str(v.version) not in done),
         tuple(r for r in held.runs if r.name not in done),
         tuple(f for f in held.folders if f.uri not in done),
     )
-    again = decide(rest, entries, spec, NOW)
+    again = decide(rest, entries, spec, NOW, judged_from=judged_from)
     assert {item.name for item in again if item.keep} == {item.name for item in first if item.keep}
 
 
@@ -201,3 +254,22 @@ def test_whoever_was_champion_lately_stays_however_many_came_after() -> None:
     entries = [entry(number, "promotion", age, {"version": number}) for number, age in ages.items()]
     items = decide(Holdings(versions), entries, RetentionSpec(keep_versions=1, keep_days=30), NOW)
     assert gone(items, "version") == {"1"}
+
+
+def test_old_logs_and_backtests_go_when_the_spec_says_so() -> None:
+    """By default both stay; with a limit what is older goes, but for the dates and versions of a running experiment."""
+    old, start = NOW - timedelta(days=90), NOW - timedelta(days=40)
+    nights = {"before": start.date() - timedelta(days=1), "since": start.date()}
+    logs = tuple(FolderFacts("prediction_log", name, NOW, night) for name, night in nights.items())
+    versions = tuple(VersionFacts(number, "archived", (), old, f"r{number}", "") for number in (1, 2, 3))
+    held = Holdings(versions, (), (*logs, FolderFacts("backtest", "b", old), FolderFacts("backtest", "new", NOW)))
+    body = {"experiment": "e", "variants": [{"name": "a", "version": 1}, {"name": "b", "version": 2}]}
+    running = [entry(1, "experiment_start", 40, body | {"date": str(start.date())})]
+    stopped = [*running, entry(2, "experiment_stop", 1, {"experiment": "e"})]
+    limits = RetentionSpec(prediction_log_days=30, backtests_days=30)
+    for spec, entries, expected in (
+        (RetentionSpec(), running, {"3"}),
+        (limits, running, {"3", "before", "b"}),
+        (limits, stopped, {"1", "2", "3", "before", "since", "b"}),
+    ):
+        assert {item.name for item in decide(held, entries, spec, NOW) if not item.keep} == expected

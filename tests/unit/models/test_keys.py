@@ -106,6 +106,33 @@ def test_a_private_key_that_others_can_read_is_refused(keyring: Keyring) -> None
         keyring.to_sign()
 
 
+def mounted(folder: Path, mode: int, **files: str) -> None:
+    """Put files into a folder as the kubelet mounts a Secret or ConfigMap: links into a folder that is swapped."""
+    version = folder / f"..2026_{sum(1 for _ in folder.iterdir()) if folder.exists() else 0}"
+    version.mkdir(parents=True)
+    for name, text in files.items():
+        (version / name).write_text(text)
+        (version / name).chmod(mode)
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(Path("..data", name))
+    (folder / "..data_tmp").symlink_to(version.name)
+    (folder / "..data_tmp").replace(folder / "..data")
+
+
+def test_keys_may_lie_as_kubernetes_mounts_them(keyring: Keyring, tmp_path: Path) -> None:
+    """Links into a hidden folder, private key of mode 0440: they are read, and followed when it is updated."""
+    first = keyring.make()
+    pems = {"first.pem": keyring.export()}
+    mounted(tmp_path / "mount" / "trusted", 0o444, **pems)
+    mounted(tmp_path / "secret", 0o440, **{"signing.key": keyring.private.read_text()})
+    there = Keyring(tmp_path / "mount", tmp_path / "secret" / "signing.key", create=False)
+    assert there.to_sign().read_bytes() == keyring.private.read_bytes()
+    assert [(key.id, key.status) for key in there.known()] == [(first.id, "current")]
+    _, second = keyring.rotate()
+    mounted(tmp_path / "mount" / "trusted", 0o444, **pems, **{"second.pem": keyring.export()})
+    assert {key.id for key in there.known()} == {first.id, second.id}
+
+
 def test_a_private_key_whose_public_half_is_not_trusted_signs_nothing(keyring: Keyring) -> None:
     """Nobody would load what it signs; the message says how to trust it, and following it helps."""
     key = keyring.make()

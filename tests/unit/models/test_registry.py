@@ -167,6 +167,18 @@ def test_a_leap_is_refused_and_the_legal_moves_are_named(registry: ModelRegistry
     assert "staging" not in LEGAL_MOVES["production"]
 
 
+def test_the_size_of_a_version_is_that_of_all_files_that_are_signed(
+    registry: ModelRegistry, model: str, run: RunRecord
+) -> None:
+    """Counted in the folder itself; a pickle of the same scorer has another size."""
+    version = registry.register(model, run=run, inputs_hash="h")
+    scorer, size = registry.load_sized(version)
+    files = [path for path in folder_of(registry, version).rglob("*") if path.is_file()]
+    assert {"MLmodel", "model.skops"} <= {path.name for path in files}
+    assert size == sum(path.stat().st_size for path in files)
+    assert size != len(pickle.dumps(scorer, protocol=5))
+
+
 def test_a_loaded_scorer_gives_the_answers_it_gave_before(registry: ModelRegistry, model: str, run: RunRecord) -> None:
     """Threshold and scores survive; so does the version after a plain MLflow client has loaded it."""
     import mlflow

@@ -93,6 +93,10 @@ def test_a_person_has_one_vote(contenders: Contenders) -> None:
         with pytest.raises(PromotionError, match=r"alice has voted on .* already \(approve"):
             vote(asked, "alice", answer)
     assert promote(asked, 1).outcome == "cannot_tell"
+    ledger = asked.services.ledger
+    (first,) = ledger.entries(asked.spec.name, "approval")
+    ledger.append("approval", first.model, first.body, actor="alice", at=asked.services.clock(), key="by another way")
+    assert promote(asked, 1).outcome == "cannot_tell"
 
 
 def test_one_rejection_refuses_and_is_recorded(contenders: Contenders) -> None:
@@ -123,6 +127,11 @@ def test_silence_refuses_when_the_time_is_up(contenders: Contenders) -> None:
     assert told.reason.startswith("Not approved by 2026-03-02 05:0")
     with pytest.raises(PromotionError, match="is timed out"):
         vote(asked, "alice")
+    ledger = asked.services.ledger
+    (request,) = ledger.entries(asked.spec.name, "approval_request")
+    late = {name: request.body[name] for name in ("version", "evidence_hash")} | {"answer": "approve"}
+    ledger.append("approval", asked.spec.name, late, actor="alice", at=clock(), key="by another way")
+    assert (promote(asked, 1).outcome, alias(asked)) == ("no", None)
 
 
 def test_new_evidence_needs_new_approvals(contenders: Contenders) -> None:

@@ -5,21 +5,27 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import struct
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from mlops.config import MLOpsConfig
 from mlops.data import fleet
-from mlops.errors import FeatureError
-from mlops.pipelines import feature_checks
+from mlops.errors import FeatureError, NotReadyError
+from mlops.features import partitions as feature_tables
+from mlops.pipelines import feature_checks, inference
 from mlops.pipelines import training_set as sets
 from mlops.pipelines.night import as_of
 from mlops.pipelines.tasks import execute
-from mlops.records import StepReport
+from mlops.records import GateResult, StepReport
 from mlops.services import Services
+from mlops.serving import log_writer
+from mlops.serving.log_frames import Columns, Rows
 from mlops.spec import ModelSpec, SplitSpec
 
 ROOT = Path(__file__).parents[3]
@@ -103,6 +109,30 @@ def test_a_sample_is_the_same_in_a_retry_and_another_on_another_date(
     assert len(set(first)) == 20
 
 
+def test_nothing_is_joined_before_the_features_of_a_delivery_are_there(
+    plant: tuple[Services, ModelSpec, StepReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who comes too early is told which dates lack features; afterwards the answer is what it would have been."""
+    services, spec, _ = plant
+    whole = sets.make(services, spec, LAST, "schedule")
+    stored = Path(feature_tables.uri_of(services.storage, "fleet_telemetry", DAYS[2]))
+    away = stored.rename(tmp_path / "away")
+    try:
+        with pytest.raises(NotReadyError, match=f"1 of . validated deliveries .*first {DAYS[2]}, last {DAYS[2]}"):
+            sets.make(services, spec, LAST, "schedule")
+        with pytest.raises(NotReadyError, match=f"mlops run features fleet_anomaly --date {DAYS[2]}"):
+            feature_checks.ready(services, spec, DAYS[2], DAYS[2])
+        some_champion = SimpleNamespace(by_alias=lambda _model, _alias: object())  # it is not got as far as loading it
+        with monkeypatch.context() as patched:
+            patched.setitem(services.__dict__, "registry", some_champion)
+            with pytest.raises(NotReadyError, match=f"first {DAYS[2]}"):
+                inference.run(services, spec, DAYS[2])
+        feature_checks.ready(services, spec, LAST, LAST)
+    finally:
+        away.rename(stored)
+    assert sets.make(services, spec, LAST, "schedule").fingerprint == whole.fingerprint
+
+
 def test_a_training_set_carries_what_was_checked_of_its_join(plant: tuple[Services, ModelSpec, StepReport]) -> None:
     """Conservation and leakage pass, and stand in the record that a version is traced by."""
     services, spec, _ = plant
@@ -149,3 +179,59 @@ def test_predictions_made_from_other_features_than_offline_are_told(
     assert gate.verdict == "fail"
     assert gate.value == log["vibration"].notna().sum()
     assert "fleet_telemetry:vibration of device_id" in " ".join(incidents(services, spec, LAST))
+
+
+def test_answers_made_from_other_features_than_offline_are_told(
+    plant: tuple[Services, ModelSpec, StepReport],
+) -> None:
+    """The log of live serving passes as it is; a feature that was another one is told, with entity and both values."""
+    services, spec, _ = plant
+    times = pd.DatetimeIndex([as_of(LAST) - timedelta(hours=hours) for hours in (1, 5, 9)])
+    keys = [fleet.device_name(i) for i in range(3)]
+    batch = services.features.historical(
+        spec.features.service, pd.DataFrame({"device_id": keys, "event_timestamp": times})
+    )
+    batch = batch.rename(columns={"event_timestamp": "known_at"})
+    features = services.features.features_of(spec.features.service)
+    served = services.features.online(spec.features.service, keys, as_of=as_of(LAST))
+
+    evening = as_of(LAST) - timedelta(seconds=1)
+
+    def answered(at: datetime = evening, **changes: Any) -> tuple[GateResult, ...]:
+        """The checks of the date after `mlops serve` has logged these answers, and one with features of the caller."""
+        rows = served.assign(**changes)
+        stamps = {c: [int(t.timestamp() * 1e6) for t in rows[c]] for c in ("feature_timestamp", "feature_known_at")}
+        frame = Rows(
+            1, "r1", "champion", int(at.timestamp() * 1e6), 40.0,
+            rows[list(features)].to_numpy(np.float64).tobytes(), np.zeros(3).tobytes(), keys,
+            None, stamps["feature_timestamp"], stamps["feature_known_at"],
+        )  # fmt: skip
+        columns = Columns(1, spec.name, 1, "device_id", features, (), None, ())
+        own = Rows(
+            1, "r2", "champion", frame.at_us, 40.0, np.ones(len(features)).tobytes(), np.zeros(1).tobytes(), ["x"]
+        )
+        uri = f"{log_writer.log_uri(services.storage, spec.name)}/date={LAST}/s"
+        services.storage.write_table(uri, log_writer._table([(columns, frame), (columns, own)]))
+        return feature_checks.of_predictions(services, spec, LAST, batch)
+
+    try:
+        found = answered()
+        assert [(gate.name, gate.verdict) for gate in found] == [
+            ("served_equals_offline", "pass"),
+            ("live_served_equals_offline", "pass"),
+        ]
+        assert found[1].numbers == {"rows": 3.0, "not_compared": 0.0}
+        one_wrong = served["vibration"].where(served.index != 1, served["vibration"] + 1.0)
+        (_, gate) = answered(vibration=one_wrong)
+        assert (gate.verdict, gate.value) == ("fail", 1.0)
+        told = " ".join(incidents(services, spec, LAST))
+        assert f"fleet_telemetry:vibration of device_id {keys[1]}: served {one_wrong[1]}" in told
+        pushed = served["feature_known_at"].where(served.index != 1, as_of(LAST) - timedelta(seconds=1))
+        (_, gate) = answered(vibration=one_wrong, feature_known_at=pushed)
+        assert (gate.verdict, gate.numbers["not_compared"]) == ("pass", 1.0)
+        (_, gate) = answered(at=as_of(LAST) + timedelta(days=30), vibration=one_wrong)  # long past its time to live
+        assert gate.verdict == "cannot_tell"
+        (_, gate) = answered(feature_known_at=pd.DatetimeIndex([as_of(LAST) - timedelta(seconds=1)] * 3))
+        assert (gate.verdict, gate.numbers["not_compared"]) == ("cannot_tell", 3.0)
+    finally:
+        services.storage.delete(log_writer.log_uri(services.storage, spec.name))

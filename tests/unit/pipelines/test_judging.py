@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from datetime import timedelta
 from typing import Any
@@ -67,6 +68,20 @@ def test_without_labels_injected_faults_and_the_champion_s_view_are_asked() -> N
     assert "Too few mature labels, so injected faults are judged on" in found["enough_evidence"].reason
     assert found["agrees_with_champion"].value is not None
     assert "events are found, by the champion" in found["events_found"].reason
+
+
+@pytest.mark.parametrize(("megabytes", "verdict"), [(2.0, "pass"), (2.1, "fail")])
+def test_the_size_that_is_judged_is_that_of_what_is_stored(megabytes: float, verdict: str) -> None:
+    """Not of the object in memory: files of 2.1 MB are above a limit of 2, whatever a pickle would take."""
+    night = planted.KINDS["equal"](np.random.default_rng(0))
+    challenger, champion = players_of(night)
+    challenger = dataclasses.replace(challenger, stored_bytes=int(megabytes * 1e6))
+    champion = dataclasses.replace(champion, stored_bytes=1_500_000)
+    spec = changed(gates={"max_size_mb": 2.0})
+    found = judge_all(spec, planted._record(night.tables), night.tables, challenger, champion)
+    size = next(gate for gate in found if gate.name == "size")
+    assert (size.verdict, size.value) == (verdict, megabytes)
+    assert "(the champion 1.5)" in size.reason
 
 
 def test_every_gate_that_is_asked_has_a_name_a_spec_may_give() -> None:

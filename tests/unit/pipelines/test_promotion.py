@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from mlops.errors import PromotionError
+from mlops.errors import LeaseError, PromotionError
 from mlops.governance.champions import reigns
 from mlops.pipelines import champions, promotion
 from mlops.pipelines.judged import day_of, read_judged
 from mlops.pipelines.tasks import execute
 from mlops.records import StepReport
+from mlops.services import Services
 from tests.contenders import Contenders
 
 
@@ -114,6 +115,18 @@ def test_files_that_were_changed_are_refused(contenders: Contenders) -> None:
         file.write_bytes(before)
     assert (told.outcome, alias(contenders)) == ("no", None)
     assert "Its files do not verify" in told.reason
+    assert promote(contenders, 1).outcome == "done"
+
+
+def test_another_version_under_the_number_that_was_judged_is_refused(contenders: Contenders) -> None:
+    """The registry names another digest than the sealed decision: what was judged is not what would be promoted."""
+    made = contenders.contender()
+    name, client = contenders.spec.name, contenders.services.registry.client
+    client.set_model_version_tag(name, "1", "mlops.digest", "0" * 64)
+    told = promote(contenders, 1)
+    assert (told.outcome, alias(contenders)) == ("no", None)
+    assert "Version 1 is not what was judged: its digest differs. Validate it again." in told.reason
+    client.set_model_version_tag(name, "1", "mlops.digest", made.digest)
     assert promote(contenders, 1).outcome == "done"
 
 
@@ -235,6 +248,35 @@ def test_who_lost_the_lease_cannot_complete_what_another_undid(contenders: Conte
     with pytest.raises(PromotionError, match="was closed by ann as promotion undone while it was under way"):
         champions.finish(services, intent)
     assert reigns(services.ledger.entries(spec.name)) == ()
+
+
+def test_who_lost_the_lease_moves_nothing(contenders: Contenders) -> None:
+    """Another attempt took over between the checks and the move: the fence right before it holds."""
+    contenders.contender()
+    services, spec = contenders.services, contenders.spec
+    judged = read_judged(services, spec, contenders.day(1), 1)
+    with champions.exclusive(services, spec.name, "slow") as lease:
+        record = promotion._record(services, spec, judged, champions.standing(services, spec.name))
+        services.leases.acquire(lease.name, "another", 30, supersedes=lambda _: True)
+        with pytest.raises(LeaseError, match="no longer holds"):
+            champions.change(services, lease, record, promotion.key_of(spec, judged))
+    assert (alias(contenders), kinds(contenders)[-1]) == (None, "promotion_intent")
+
+
+def test_a_champion_that_is_gone_right_after_the_move_is_an_error(
+    contenders: Contenders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody drops the alias while the stages move: the last look finds it and says what to run."""
+    contenders.contender()
+    move = champions.put_in_production
+
+    def moving(services: Services, model: str, version: int, *, instead_of: int | None) -> None:
+        move(services, model, version, instead_of=instead_of)
+        services.registry.drop_alias(model, "champion")
+
+    monkeypatch.setattr(champions, "put_in_production", moving)
+    with pytest.raises(PromotionError, match=r"was made champion, but now .* alias None.*mlops reconcile"):
+        promote(contenders, 1)
 
 
 def test_dry_run_shows_every_check_and_changes_nothing(contenders: Contenders, tmp_path: Path) -> None:

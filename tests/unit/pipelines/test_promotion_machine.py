@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import tempfile
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,17 +14,25 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from mlops.config import MLOpsConfig
 from mlops.errors import MLOpsError
 from mlops.governance.champions import reigns
-from mlops.pipelines import champions, promotion, reconcile, rollback
+from mlops.governance.ledger import Entry
+from mlops.pipelines import approval, champions, promotion, reconcile, rollback
 from mlops.records import RunRecord
 from mlops.services import Services
 from tests.contenders import Clock, Contenders, spec_of
 
+PEOPLE = ("ann", "ben", "cleo")  # hold the role; dora does not
+POLICIES: tuple[dict[str, Any], ...] = (
+    {"approval": "automatic"},
+    {"approval": "people", "approvers": 1},
+    {"approval": "people", "approvers": 2},
+)
 POINTS = ("append", "set_alias", "set_stage", "check")  # where a process may be killed: before each of these calls
+EXAMPLES = int(os.environ.get("MLOPS_TEST_LIVES", "8"))  # random lives; more on a quiet afternoon
 _numbers = itertools.count()
 
 
@@ -65,11 +74,17 @@ class Lives(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         config, runs = self.store
         values = {"var": f"{self.folder.name}/var", "ledger_url": f"sqlite:///{self.folder.name}/l.db", "actor": "ann"}
+        values["roles"] = {"model-approver": PEOPLE}
         self.clock = Clock()
         self.services = Services(config.model_copy(update=values), self.clock)
-        self.spec = spec_of(Services(config), f"lives{next(_numbers)}")
-        self.contenders = Contenders(self.services, self.spec, runs)
+        self.name, self.runs = f"lives{next(_numbers)}", runs
         self.versions: list[int] = []
+
+    @initialize(policy=st.sampled_from(POLICIES))
+    def agree_who_decides(self, policy: dict[str, Any]) -> None:
+        """Automatic, one person, or two."""
+        self.spec = spec_of(Services(self.store[0]), self.name, **policy)
+        self.contenders = Contenders(self.services, self.spec, self.runs)
 
     def teardown(self) -> None:
         """At the end all agrees."""
@@ -91,10 +106,27 @@ class Lives(RuleBasedStateMachine):
             work(self.mortal(calls))
         self.clock.now += timedelta(minutes=1)
 
+    @rule(started_by=st.sampled_from(("scheduler", *PEOPLE)))
+    def train_and_validate(self, started_by: str) -> None:
+        """A night, or somebody, brings a challenger."""
+        self.versions.append(self.contenders.contender(started_by=started_by).version)
+
+    @precondition(lambda self: self.versions)
+    @rule(
+        data=st.data(),
+        person=st.sampled_from((*PEOPLE, "dora")),
+        answer=st.sampled_from(("approve", "reject", "approve")),
+    )
+    def vote(self, data: st.DataObject, person: str, answer: approval.Answer) -> None:
+        """Somebody who may or may not votes on something that does or does not wait for it."""
+        version = data.draw(st.sampled_from(self.versions))
+        with contextlib.suppress(MLOpsError):
+            approval.vote(self.services, self.spec, answer, version=version, actor=person)
+
     @rule()
-    def train_and_validate(self) -> None:
-        """A night brings a challenger."""
-        self.versions.append(self.contenders.contender().version)
+    def nobody_does_anything_for_a_day(self) -> None:
+        """The time for approvals runs out."""
+        self.clock.now += timedelta(hours=25)
 
     @precondition(lambda self: self.versions)
     @rule(data=st.data(), calls=st.integers(0, 7))
@@ -146,6 +178,31 @@ class Lives(RuleBasedStateMachine):
         assert all(reign.evidence_hash for reign in found)
         assert self.services.ledger.verify() == []
 
+    @invariant()
+    def enough_people_have_approved(self) -> None:
+        """Before every promotion: enough holders of the role, in time, not who trained it, and nobody against it."""
+        if not self.versions or self.spec.promotion.approval == "automatic":
+            return
+        entries = self.services.ledger.entries(self.spec.name)
+        for made in (entry for entry in entries if entry.kind == "promotion"):
+            answers = self.answers_on(made, entries)
+            assert "reject" not in answers.values()
+            assert len(answers) >= self.spec.promotion.approvers
+
+    def answers_on(self, made: Entry, entries: list[Entry]) -> dict[str, str]:
+        """Who said what on a version that was promoted, as far as it had to count."""
+        intent = next(e for e in entries if e.kind == "promotion_intent" and e.body["version"] == made.body["version"])
+        asked = next(e for e in entries if e.kind == "approval_request" and e.body["version"] == made.body["version"])
+        votes = [e for e in entries if e.kind == "approval" and e.body["version"] == made.body["version"]]
+        return {
+            e.actor: str(e.body["answer"])
+            for e in votes
+            if asked.seq < e.seq < intent.seq
+            and e.at <= asked.at + timedelta(hours=24)
+            and e.actor in PEOPLE
+            and e.actor != asked.body["started_by"]
+        }
+
 
 def test_there_is_one_champion_with_a_history_whatever_happens(
     contenders_store: tuple[MLOpsConfig, tuple[RunRecord, ...]], tmp_path: Path
@@ -154,7 +211,7 @@ def test_there_is_one_champion_with_a_history_whatever_happens(
     Lives.store = contenders_store
     machine: Any = Lives.TestCase
     machine.settings = settings(
-        max_examples=5, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=EXAMPLES, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
     )
     machine().runTest()
 

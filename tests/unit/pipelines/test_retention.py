@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -15,9 +14,9 @@ import pytest
 from mlops.config import MLOpsConfig
 from mlops.errors import LeaseError, LedgerError, RegistryError
 from mlops.experiments.tracking import Parent
+from mlops.governance.retention import Collected
 from mlops.models import catalogue
 from mlops.pipelines import retention
-from mlops.pipelines.retention import Collected
 from mlops.records import StepReport, from_dict
 from mlops.services import Services
 from mlops.spec import CandidateSpec, ModelSpec
@@ -174,16 +173,11 @@ def test_an_alias_that_was_moved_by_hand_is_not_dropped(services: Services, spec
     assert left(services, spec)["versions"] == [1, 2, 3]
 
 
-def crashes() -> Iterator[int]:
-    """Every place where a collection of six things can be cut short."""
-    return iter(range(6))
-
-
-@pytest.mark.parametrize("after", crashes())
+@pytest.mark.parametrize("after", range(6))
 def test_cut_short_anywhere_nothing_in_use_is_lost_and_the_next_run_finishes(
     services: Services, spec: ModelSpec, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed after so many deletions: champion and way back load; the next run leaves what one whole run leaves."""
+    """Killed after so many deletions of six: what is in use loads; the next run leaves what one whole run leaves."""
     real, count = retention._delete, itertools.count()
 
     def dying(*args: object) -> None:
@@ -241,3 +235,38 @@ def test_old_predictions_and_reports_go_only_if_the_spec_asks(services: Services
     retention.run(services, spec.model_copy(update={"retention": limits}), apply=True)
     kept = {f.uri.split("/")[-1] for f in retention.survey(services, spec).folders if f.kind != "training_set"}
     assert kept == {f"date={LATER.date()}", "2026-03-03"}
+
+
+def test_old_logs_and_backtests_go_only_if_the_spec_asks(services: Services, spec: ModelSpec) -> None:
+    """Without a limit they stay; with one, a date of the prediction log and a backtest go whole."""
+    storage, one = services.storage, pa.table({"x": [1]})
+    for day in (date(2026, 3, 3), LATER.date()):
+        for process in ("a-1", "b-1"):
+            storage.write_table(storage.uri("prediction_log", spec.name, f"date={day}", process), one)
+    for name in ("days/date=2026-03-01", "lessons/x"):
+        storage.write_table(storage.uri("backtests", spec.name, "2026-03-01_2026-03-09_ab", name), one)
+
+    def files() -> int:
+        tops = ("prediction_log", "backtests")
+        return sum(len(storage.listing(storage.uri(top, spec.name))) for top in tops)
+
+    retention.run(services, spec, apply=True)
+    assert files() == 6
+    limits = spec.retention.model_copy(update={"prediction_log_days": 10, "backtests_days": 10})
+    retention.run(services, spec.model_copy(update={"retention": limits}), apply=True)
+    assert [file.uri.split("/")[-3] for file in storage.listing(storage.uri("prediction_log", spec.name))] == [
+        f"date={LATER.date()}"
+    ] * 2
+    assert files() == 2
+
+
+def test_who_predicted_what_is_still_judged_stays(services: Services, spec: ModelSpec) -> None:
+    """A version whose predictions labels may still be held against can be loaded, and they are there."""
+    lately = LATER.date() - timedelta(days=3)
+    uri = services.storage.uri("predictions", spec.name, f"date={lately}")
+    services.storage.write_table(uri, pa.table({"x": [1]}), {"version": "4"})
+    limits = spec.retention.model_copy(update={"predictions_days": 1})
+    retention.run(services, spec.model_copy(update={"retention": limits}), apply=True)
+    assert left(services, spec)["versions"] == [2, 3, 4]
+    services.registry.load(services.registry.get(spec.name, 4))
+    assert services.storage.manifest(uri) is not None

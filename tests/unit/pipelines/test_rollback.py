@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from mlops.errors import PromotionError
 from mlops.governance.champions import reigns
+from mlops.models.registry import ModelRegistry
 from mlops.pipelines import champions, rollback
 from mlops.pipelines.tasks import execute
 from mlops.records import StepReport
@@ -126,6 +128,31 @@ def test_a_predecessor_whose_files_were_changed_is_passed_over(contenders: Conte
     assert told.outcome == "no"
     assert told.reason.startswith("There is nothing to go back to: Version 1 is damaged: ")
     assert (alias(contenders), kinds(contenders)[-1]) == (2, "promotion")
+
+
+def test_files_that_change_while_it_goes_back_to_them_are_told(
+    contenders: Contenders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were whole when the version was chosen; the last look finds that they are not, and says what to do."""
+    made = [contenders.contender() for _ in range(2)]
+    promote(contenders, 1)
+    contenders.judge(2)
+    promote(contenders, 2)
+    client = contenders.services.registry.client
+    folder = Path(client.get_logged_model(made[0].model_uri.removeprefix("models:/")).artifact_location)
+    file = next(path for path in sorted(folder.rglob("*")) if path.is_file())
+    before, move = file.read_bytes(), ModelRegistry.set_alias
+
+    def moving(registry: ModelRegistry, *where: Any) -> None:
+        move(registry, *where)
+        file.write_bytes(before + b" ")  # somebody does it right then
+
+    monkeypatch.setattr(ModelRegistry, "set_alias", moving)
+    try:
+        with pytest.raises(PromotionError, match=r"was rolled back to version 1, but: Version 1 is damaged: .*again"):
+            roll_back(contenders)
+    finally:
+        file.write_bytes(before)
 
 
 def test_the_nights_retry_does_not_bring_back_what_was_rolled_away_from(three: Contenders) -> None:

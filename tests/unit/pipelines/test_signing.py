@@ -138,6 +138,33 @@ def test_another_version_under_a_number_that_the_ledger_knows_is_an_error(servic
         signing.record_registration(services, replace(version, digest="0" * 64), "f")
 
 
+def test_a_model_that_was_deleted_in_mlflow_is_not_made_again_under_its_name(services: Services) -> None:
+    """Its numbers would begin at 1 once more: refused before anything is registered, every night, with the way out.
+
+    Under a new name it goes on, and the ledger holds what both decided.
+    """
+    selected(services, fitted(services))
+    services.registry.client.delete_registered_model(MODEL)
+    again = fitted(services, bins=6)
+    for _ in range(2):
+        with pytest.raises(LedgerError, match=r"knows no model fleet_anomaly.* the newest is 1: .*backup.* a new name"):
+            selected(services, again)
+        assert not services.registry.knows(MODEL)
+    spec = services.spec(MODEL).model_copy(update={"name": "fleet_two"})
+    renamed = replace(SET, model="fleet_two", run_key="fleet_two/training/2026-03-01")
+    answer: StepReport = training.select(services, spec, renamed, [again])
+    assert from_dict(ModelVersion, answer.record).version == 1
+    assert [entry.model for entry in services.ledger.entries(kind="registration")] == [MODEL, "fleet_two"]
+    assert services.ledger.verify() == []
+
+
+def test_a_model_whose_versions_were_all_deleted_goes_on_counting(services: Services) -> None:
+    """MLflow remembers their numbers as long as it knows the model, so the next one means nothing else."""
+    selected(services, fitted(services))
+    services.registry.delete(MODEL, 1)
+    assert selected(services, fitted(services, bins=6)).version == 2
+
+
 def test_signing_again_carries_a_version_over_to_the_current_key(services: Services) -> None:
     """After a rotation the old signature vouches for the files; the ledger says who signed again."""
     version = selected(services, fitted(services))

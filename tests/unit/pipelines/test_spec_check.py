@@ -56,6 +56,17 @@ def test_an_unknown_feature_service_gets_the_one_that_was_meant(tmp_path: Path) 
     assert "Did you mean 'fleet_anomaly_v1'?" in told
 
 
+def test_a_field_that_the_log_does_not_have_is_told(tmp_path: Path) -> None:
+    """Names to hash or drop are features of the service or the entity; a mistyped one keeps what must go."""
+    told = problems(tmp_path, serving={"log": {"hash": ["device_id", "temperatur_last"], "drop": ["device_idd"]}})
+    assert [line.partition(":")[0] for line in told] == ["serving.log.hash", "serving.log.drop"]
+    assert "Did you mean 'temperature_" in told[0]
+    assert "Did you mean 'device_id'?" in told[1]
+    assert problems(tmp_path, serving={"log": {"hash": ["device_id"]}}) == []
+    (both,) = problems(tmp_path, serving={"log": {"hash": ["device_id"], "drop": ["device_id"]}})
+    assert "both hashed and dropped" in both
+
+
 def test_a_view_about_another_entity_is_told(tmp_path: Path) -> None:
     """A model whose rows are about something else than its features are can never be joined."""
     (told,) = problems(tmp_path, entity="machine_id")
@@ -101,3 +112,9 @@ def test_the_command_tells_all_that_is_wrong_and_leaves_with_one(
     assert found[str(good)] == ""
     assert "Did you mean 'hbos'" in found[str(bad)]
     assert CliRunner().invoke(app, ["spec", "check", str(good)]).exit_code == 0
+
+
+def test_a_channel_that_the_settings_do_not_define_is_named(tmp_path: Path) -> None:
+    """Before the first night, so that no incident is without anybody to tell; `log` is always there."""
+    (told,) = problems(tmp_path, alerts={"channels": ["log", "logg"]})
+    assert told == "alerts.channels: the settings define no channel 'logg'. Did you mean 'log'?"

@@ -18,6 +18,7 @@ from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, Int64
 
 from mlops.errors import FeatureError, NoDataError, StorageError
+from mlops.features.asof.store import AsOfOfflineStore
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 TYPE = "mlops.features.asof.store.AsOfOfflineStore"
@@ -242,6 +243,28 @@ def test_rows_are_added_to_a_file_or_a_folder(tmp_path: Path, place: str) -> Non
     store.write_to_offline_store("levels", more)
     rows = pd.DataFrame({"pump_id": "p1", "event_timestamp": hour(1.5, 2.5)})
     assert store.get_historical_features(rows, ["levels:level"]).to_df()["level"].tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("place", "change", "message"),
+    [
+        ("date=*/part.parquet", lambda rows: rows, "none of whose files is the one to add to.*Write the partition"),
+        (".", lambda rows: rows.drop(columns="level"), "lack level, and bring nothing"),
+        (".", lambda rows: rows.assign(level="high"), "do not fit its source"),
+    ],
+)
+def test_rows_that_cannot_be_added_change_nothing(tmp_path: Path, place: str, change: Any, message: str) -> None:
+    """To tables that lie by date, with a column less, or of another type: told what to do, every file as it was."""
+    (tmp_path / "levels" / "date=2026-03-01").mkdir(parents=True)
+    rows = pd.DataFrame({"pump_id": ["p1"], "event": hour(1), "created": hour(1), "level": [1.0]})
+    rows.to_parquet(tmp_path / "levels" / "date=2026-03-01" / "part.parquet")
+    store = opened(tmp_path)
+    levels = view("levels", f"{tmp_path}/levels/{place}", {"level": Float64})
+    store.apply([pump, levels])
+    before = {path: path.read_bytes() for path in (tmp_path / "levels").rglob("*.parquet")}
+    with pytest.raises(FeatureError, match=f"(?is){message}"):
+        AsOfOfflineStore.offline_write_batch(store.config, levels, pa.Table.from_pandas(change(rows)), None)
+    assert {path: path.read_bytes() for path in (tmp_path / "levels").rglob("*.parquet")} == before
 
 
 def test_features_are_inferred_from_a_folder_of_dates(tmp_path: Path, levels: pd.DataFrame) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -66,13 +67,12 @@ def question(path: Path, ttl: timedelta, *, keys: int = 1, created: bool = True)
     )
 
 
-def answered(rows: pd.DataFrame, parts: list[Question], *, known: bool = True) -> list[Row | None]:
+def answered(rows: pd.DataFrame, parts: list[Question], *, known: bool = True, names: str = "fg") -> list[Row | None]:
     """What the join says, as the oracle says it."""
     found = History(asked(rows), parts, known, LIMITS, None).answer()
     assert found.num_rows == len(rows)
-    return [
-        None if f is None and g is None else (f, g) for f, g in zip(*(found[c].to_pylist() for c in "fg"), strict=True)
-    ]
+    values = zip(*(found[name].to_pylist() for name in names), strict=True)
+    return [None if f is None and g is None else (f, g) for f, g in values]
 
 
 moments = st.integers(0, 12)  # of ten minutes
@@ -165,3 +165,49 @@ def test_the_moments_of_arrival_and_expiry_count_themselves(tmp_path: Path) -> N
     rows = pd.DataFrame({"key0": "a", "event_timestamp": [start + m * step for m in (2, 3, 4, 5, 8, 9)]})
     found = answered(rows, [question(tmp_path, 3 * step)])
     assert found == [(0, None), (1, None), (1, None), (2, None), (2, None), None]
+
+
+def test_columns_may_be_called_what_duckdb_calls_the_place_of_a_row(tmp_path: Path) -> None:
+    """A source with a column `file_index` and `File_Row_Number` is joined by its rows all the same."""
+    times = pa.array([STARTS[0], STARTS[0] + timedelta(minutes=10)], pa.timestamp("us", "UTC"))
+    readings = {"k0": ["a", "a"], "event": times, "created": times, "f": [1, 2], "g": [3, 4]}
+    places = {"file_index": [0, 0], "File_Row_Number": [1, 1]}
+    pq.write_table(pa.table(readings | places), tmp_path / "s.parquet")
+    rows = pd.DataFrame({"key0": "a", "event_timestamp": [STARTS[0] + timedelta(minutes=m) for m in (5, 15)]})
+    assert answered(rows, [question(tmp_path, timedelta(0))]) == [(1, 3), (2, 4)]
+
+
+def test_a_correction_counts_from_its_arrival_on_whichever_file_it_is_in(tmp_path: Path) -> None:
+    """Of two readings of one moment, in two files, each row gets the one that had arrived by then."""
+    step, start = timedelta(minutes=10), STARTS[0]
+    history = [("a", start, start + c * step, f, None) for f, c in enumerate((0, 3))]
+    written(tmp_path, {"keys": 1, "source": history, "unit": "us", "stored_zone": "UTC", "files": 2})
+    rows = pd.DataFrame({"key0": "a", "event_timestamp": [start + m * step for m in (1, 2, 3, 4)]})
+    assert answered(rows, [question(tmp_path, timedelta(0))]) == [(0, None), (0, None), (1, None), (1, None)]
+    apart = [("a", start, start, 0, None), ("b", start, start, 1, None)]
+    written(tmp_path, {"keys": 1, "source": apart, "unit": "us", "stored_zone": "UTC", "files": 2})
+    both = pd.DataFrame({"key0": ["b", "a"], "event_timestamp": start + step})
+    assert answered(both, [question(tmp_path, timedelta(0))]) == [(1, None), (0, None)]
+
+
+def test_views_of_one_source_do_not_mix_their_answers(tmp_path: Path) -> None:
+    """Views that share a source but not their time to live, keys or ties get each its own; those that do, the same."""
+    step, start = timedelta(minutes=10), STARTS[0]
+    history = [("a", "b", start, start, 1, 5), ("a", "b", start, start, 2, 4), ("b", "a", start + 3 * step, None, 7, 7)]
+    history += [("b", "c", start + step, start + 4 * step, 8, 8)]
+    written(tmp_path, {"keys": 2, "source": history, "unit": "us", "stored_zone": "UTC", "files": 2})
+    rows = pd.DataFrame({"key0": ["a", "b"], "key1": ["b", "a"], "event_timestamp": [start + m * step for m in (2, 4)]})
+    first = dataclasses.replace(question(tmp_path, timedelta(0)), keys={"k0": "key0"})
+    others = {
+        "same": (first, [(2, 4), (8, 8)]),
+        "tied": (dataclasses.replace(first, values=("g", "f")), [(1, 5), (8, 8)]),
+        "short": (dataclasses.replace(first, ttl=step), [None, None]),
+        "other": (dataclasses.replace(first, keys={"k1": "key0"}), [None, (2, 4)]),
+        "both": (question(tmp_path, timedelta(0), keys=2), [(2, 4), None]),
+        "no_arrival": (dataclasses.replace(first, created=None), [(2, 4), (7, 7)]),
+    }
+    for other, expected in others.values():
+        renamed = dataclasses.replace(other, features={"p": "f", "q": "g"})
+        for parts in ([first, renamed], [renamed, first]):
+            assert answered(rows, parts) == [(2, 4), (8, 8)]
+            assert answered(rows, parts, names="pq") == expected

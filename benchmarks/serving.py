@@ -1,0 +1,351 @@
+"""Requests answered per second: `mlops serve` with everything on, beside `mlflow models serve`, MLServer and BentoML.
+
+Every contender is one worker on this machine, asked by `wrk` (Debian: apt-get install wrk) from the same cores, for
+BENCH_SECONDS (default 4) with 8 connections, the same rows of the same model. Everything on: signature verified at
+load, validation, prediction log, metrics, following the champion. The bare route answers a constant: the limit of
+uvicorn and Starlette. MLServer and BentoML: benchmarks/serving_others.py. BENCH_MODELS="isolation_forest" asks that
+model alone. Then what the log and the metrics cost per prediction, within a process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil  # type: ignore[import-untyped]
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.serving_others import others
+from benchmarks.serving_others import route as route_of
+
+SECONDS = float(os.environ.get("BENCH_SECONDS", "4"))
+CONNECTIONS = 8
+FEATURES = [f"f{i}" for i in range(10)]
+ROOT = Path(__file__).parents[1]
+ALGORITHMS = {"isolation_forest": "anomaly", "logistic_regression": "classification", "ecod": "anomaly"}
+MODELS = os.environ.get("BENCH_MODELS", " ".join(ALGORITHMS)).split()  # the isolation forest is always one of them
+FIT_ROWS = 20_000
+BARE = """
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
+async def constant(request):
+    await request.body()
+    return Response(b'{"score":0.5,"flag":false}', media_type="application/json")
+app = Starlette(routes=[Route("/predict", constant, methods=["POST"])])
+"""
+LUA = """
+local bodies = {{ {bodies} }}
+local i = 0
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+request = function()
+  i = i % #bodies + 1
+  return wrk.format(nil, nil, nil, bodies[i])
+end
+{delay}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What `wrk` saw."""
+
+    rate: float  # [requests/s]
+    p50: float  # [ms]
+    p99: float  # [ms]
+
+
+def main() -> None:
+    """Print the tables."""
+    if shutil.which("wrk") is None:
+        print("wrk is not installed (apt-get install wrk); left out")
+        return
+    table = Table("model", "rows", "contender", "requests/s", "p50 [ms]", "p99 [ms]", "memory [MB]", "load")
+    with tempfile.TemporaryDirectory(prefix="bench-serving-") as folder:
+        home = Path(folder)
+        environ, places = _installation(home)
+        rates: dict[tuple[str, int, str], float] = {}
+        with _started(_bare(home), environ, "/predict", home) as (url, process):
+            for count in (1, 100):
+                _measure(
+                    table, rates, ("-", count, "bare route"), f"{url}/predict", _bodies(count, "ours"), process, home
+                )
+        for name in MODELS:
+            for contender, (command, path) in (_contenders(name, places) | others(places[name], home)).items():
+                try:
+                    with _started(command, environ, path, home) as (url, process):
+                        for count in (1, 100):
+                            ours = "/predict" if count == 1 else "/predict/batch"
+                            route = ours if contender == "mlops serve" else route_of(contender)
+                            bodies = _bodies(count, "ours" if contender == "mlops serve" else "mlflow")
+                            _measure(table, rates, (name, count, contender), url + route, bodies, process, home)
+                        if (name, contender) == ("isolation_forest", "mlops serve"):
+                            half = _half(rates[name, 1, contender], f"{url}/predict", home)
+                except RuntimeError as error:
+                    if contender in ("mlops serve", "mlflow models serve"):
+                        raise
+                    print(f"{contender} is left out for {name}: {error}")
+        Console(width=110).print(table)
+        ours = rates["isolation_forest", 1, "mlops serve"]
+        print(
+            f"isolation forest, 1 row: {ours / rates['isolation_forest', 1, 'mlflow models serve']:.0f} times "
+            f"mlflow models serve, {100 * ours / rates['-', 1, 'bare route']:.0f} % of the bare route"
+        )
+        print(f"at {half.rate:,.0f} requests/s, about half of the peak: p50 {half.p50:.2f} ms, p99 {half.p99:.2f} ms")
+        print("log and metrics per prediction: " + ", ".join(f"{k} {v:.1f} µs" for k, v in _overhead(home).items()))
+
+
+def _measure(
+    table: Table,
+    rates: dict[tuple[str, int, str], float],
+    what: tuple[str, int, str],
+    url: str,
+    bodies: list[str],
+    process: psutil.Process,
+    home: Path,
+) -> None:
+    load = os.getloadavg()[0]
+    _wrk(url, bodies, home, seconds=1)
+    found = _wrk(url, bodies, home)
+    rates[what] = found.rate
+    memory = max((_memory(p) for p in [process, *process.children(recursive=True)]), default=0.0)
+    name, count, contender = what
+    table.add_row(
+        name,
+        str(count),
+        contender,
+        f"{found.rate:,.0f}",
+        f"{found.p50:.2f}",
+        f"{found.p99:.2f}",
+        f"{memory:.0f}",
+        f"{load:.1f}",
+    )
+
+
+def _half(peak: float, url: str, home: Path) -> Load:
+    """At about half of the peak rate: each connection waits before it asks again."""
+    connections = 32
+    wait = f"delay = function() return {max(1, round(1000 * connections / (peak / 2)))} end"
+    return _wrk(url, _bodies(1, "mlops"), home, connections=connections, delay=wait)
+
+
+def _wrk(
+    url: str,
+    bodies: list[str],
+    home: Path,
+    *,
+    seconds: float = SECONDS,
+    connections: int = CONNECTIONS,
+    delay: str = "",
+) -> Load:
+    script = home / "ask.lua"
+    script.write_text(LUA.format(bodies=",\n".join(f"[==[{body}]==]" for body in bodies), delay=delay))
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "-s", str(script), url]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    if "Non-2xx" in told or "Socket errors" in told:
+        raise RuntimeError(f"{url} did not answer every request:\n{told}")
+    shares = dict(re.findall(r"^\s+(50|99)%\s+(\S+)", told, re.MULTILINE))
+    (rate,) = re.findall(r"Requests/sec:\s+(\S+)", told)
+    return Load(float(rate), _milliseconds(shares["50"]), _milliseconds(shares["99"]))
+
+
+def _milliseconds(text: str) -> float:
+    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()  # type: ignore[union-attr]
+    return float(number) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[unit]
+
+
+def _bodies(count: int, form: str) -> list[str]:
+    rng = np.random.default_rng(count)
+    bodies: list[Any] = []
+    for _ in range(32):
+        data = rng.normal(size=(count, len(FEATURES))).round(6).tolist()
+        if form == "mlflow":
+            bodies.append({"dataframe_split": {"columns": FEATURES, "data": data}})
+        elif count == 1:
+            bodies.append({"features": dict(zip(FEATURES, data[0], strict=True))})
+        else:
+            bodies.append({"columns": FEATURES, "data": data})
+    return [json.dumps(body) for body in bodies]
+
+
+# --- contenders ------------------------------------------------------------------------------------------------------
+
+
+def _contenders(name: str, places: dict[str, str]) -> dict[str, tuple[list[str], str]]:
+    python = [sys.executable, "-W", "ignore", "-m"]
+    return {
+        "mlops serve": ([*python, "mlops.cli", "serve", name, "--no-lookups", "--port", "{port}"], "/health"),
+        "mlflow models serve": (
+            [
+                *python,
+                "mlflow",
+                "models",
+                "serve",
+                "-m",
+                places[name],
+                "--env-manager",
+                "local",
+                "-p",
+                "{port}",
+                "-w",
+                "1",
+            ],
+            "/ping",
+        ),
+    }
+
+
+def _bare(home: Path) -> list[str]:
+    (home / "bare.py").write_text(BARE)
+    options = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--port", "{port}", "--app-dir", str(home)]
+    return [sys.executable, "-m", "uvicorn", "bare:app", *options]
+
+
+@contextmanager
+def _started(
+    command: list[str], environ: dict[str, str], path: str, home: Path
+) -> Iterator[tuple[str, psutil.Process]]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    with (home / "contender.log").open("wb") as log:
+        words = [word.format(port=port) for word in command]
+        child = subprocess.Popen(words, env=environ, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + 120
+        while not _answers(url + path):
+            if child.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{words} does not answer:\n{(home / 'contender.log').read_text()}")
+            time.sleep(0.2)
+        yield url, psutil.Process(child.pid)
+    finally:
+        family = psutil.Process(child.pid).children(recursive=True) if child.poll() is None else []
+        child.send_signal(signal.SIGTERM)
+        try:
+            child.wait(20)
+        except subprocess.TimeoutExpired:
+            child.kill()
+        for each in psutil.wait_procs(family, timeout=5)[1]:
+            each.kill()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2):
+            return True
+    except urllib.error.HTTPError as error:
+        return error.code == 405
+    except OSError:
+        return False
+
+
+def _memory(process: psutil.Process) -> float:
+    """Memory of a process, shared parts by share [MB]."""
+    try:
+        return float(process.memory_full_info().pss) / 2**20
+    except psutil.Error:
+        return 0.0
+
+
+def _installation(home: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Three registered champions in an installation of their own; its environment, and where their files lie."""
+    from mlops.config import MLOpsConfig
+    from mlops.models import catalogue
+    from mlops.services import Services
+    from mlops.spec import CandidateSpec
+
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(FIT_ROWS, len(FEATURES))), columns=FEATURES)
+    y = (frame.sum(axis=1) > 0).to_numpy().astype(int)
+    fleet = yaml.safe_load((ROOT / "config" / "models" / "fleet_anomaly.yaml").read_text(encoding="utf-8"))
+    (home / "models").mkdir()
+    for name in ALGORITHMS:
+        (home / "models" / f"{name}.yaml").write_text(yaml.safe_dump(fleet | {"name": name}), encoding="utf-8")
+    environ = os.environ | {
+        "MLOPS_HOME": str(ROOT), "MLOPS_VAR": str(home / "var"), "MLOPS_MODELS_DIR": str(home / "models"),
+        "MLOPS_CODE_VERSION": "bench", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # where mlflow looks for uvicorn
+    }  # fmt: skip
+    services = Services.open(MLOpsConfig.load(environ))
+    places = {}
+    for name, task in ALGORITHMS.items():
+        candidate = CandidateSpec(algorithm=name, params={"n_estimators": 100} if "forest" in name else {})
+        built = catalogue.build(candidate, task=task, features=FEATURES, entity="device_id", seed=0)  # type: ignore[arg-type]
+        scorer = built.fit(frame, y if task == "classification" else None)
+        if task == "anomaly":
+            scorer = scorer.with_threshold(float(np.quantile(scorer.score(frame.head(2000)), 0.99)))
+        with services.tracker.run(f"{name}/training/2026-03-01", experiment=name) as run:
+            uri, digest = run.log_scorer(scorer, frame.head(3))
+            record = run.record(candidate=name, algorithm=name, model_uri=uri, digest=digest)
+        services.registry.register(name, run=record, inputs_hash=name)
+        services.registry.set_alias(name, "champion", 1)
+        places[name] = services.registry.artifacts.location(uri)
+    return environ, places
+
+
+def _overhead(home: Path) -> dict[str, float]:
+    """What a prediction takes within the process [µs]: with log and metrics, and of that these two."""
+    from mlops.config import MLOpsConfig
+    from mlops.pipelines import serving as pipeline
+    from mlops.services import Services
+    from mlops.serving import service as serving
+    from mlops.serving.log_spool import Spool
+    from mlops.serving.metrics import ServingMetrics
+
+    name = "isolation_forest"
+    values = {"home": ROOT, "var": str(home / "var"), "models_dir": home / "models"}
+    services = Services.open(MLOpsConfig.build(values))
+    spec = services.spec(name)
+    spool = Spool(home / "overhead", "w")
+    model = pipeline.served(services, spec, lookups=False)
+    model.live = pipeline.Loader(services, spec, spool, lambda: 1)(1)
+    made = serving.Service([model], metrics=ServingMetrics(), worker="w", spool=spool)
+    bodies = [body.encode() for body in _bodies(1, "mlops")]
+    monitor = made.monitors[name]
+    account = monitor.log_prediction
+    spent: list[float] = []
+
+    def timed(*what: Any, **how: Any) -> None:
+        began = time.perf_counter()
+        account(*what, **how)
+        spent.append(time.perf_counter() - began)
+
+    monitor.log_prediction = timed  # type: ignore[method-assign]
+
+    async def ask() -> list[float]:
+        whole = []
+        for i in range(5_000):
+            began = time.perf_counter()
+            await made.predict(bodies[i % len(bodies)], f"r{i}", began)
+            whole.append(time.perf_counter() - began)
+        return whole
+
+    whole = asyncio.run(ask())
+    return {
+        "prediction in all, median": 1e6 * statistics.median(whole),
+        "log and metrics of that, median": 1e6 * statistics.median(spent),
+        "mean": 1e6 * statistics.fmean(spent),
+    }

@@ -1,0 +1,1 @@
+"""The service of `mlops serve`: its routes, what a process of it holds, and the processes."""

@@ -1,0 +1,1 @@
+"""Where a model's service runs: this machine, Docker, Kubernetes, behind one port (`DeploymentTarget`)."""
