@@ -35,6 +35,13 @@ class Api:
         with opener.open(request, timeout=60) as answer:
             return json.load(answer)
 
+    def page(self, path: str) -> str:
+        """Ask for a page; its HTML."""
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(urllib.request.Request(self.url + path, headers=headers), timeout=60) as answer:
+            return str(answer.read().decode())
+
     def wait_for(self, path: str, done: Callable[[Any], bool], seconds: float = 240) -> Any:
         """Ask again until the answer is as wanted. A busy SQLite makes Airflow's API say 500 now and then."""
         deadline = time.monotonic() + seconds

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from mlops.cli.app import COLOURS, Json, app, date_of
 from mlops.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from mlops.services import Services
+
+_TONES = {"good": "green", "bad": "red", "unsure": "magenta", "quiet": "dim"}
 
 
 @app.command()
@@ -57,12 +63,19 @@ def run(
 
 
 @app.command()
-def status(model: Annotated[str, typer.Argument(help="Name of the model.")], as_json: Json = False) -> None:
-    """Where a model stands: champion, challengers, data, predictions, incidents."""
-    from mlops.pipelines.status import status_of
+def status(
+    model: Annotated[str, typer.Argument(help="Name of the model. Default: all, one line each.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Where a model stands: champion, challengers, data, predictions, incidents; or where all of them stand."""
     from mlops.services import Services
 
     services = Services.open()
+    if not model:
+        _status_of_all(services, as_json)
+        return
+    from mlops.pipelines.status import status_of
+
     facts = status_of(services, services.spec(model))
     if as_json:
         typer.echo(json.dumps(facts, indent=2, default=str))
@@ -71,3 +84,25 @@ def status(model: Annotated[str, typer.Argument(help="Name of the model.")], as_
     for key, value in facts.items():
         table.add_row(key.replace("_", " "), "\n".join(map(str, value)) if isinstance(value, list) else str(value))
     Console().print(table)
+
+
+def _status_of_all(services: Services, as_json: bool) -> None:
+    from mlops.pipelines.overview import overview
+
+    found = [overview(services, spec) for spec in services.specs().values()]
+    if as_json:
+        typer.echo(json.dumps([one.facts() for one in found], indent=2, default=str))
+        return
+    table = Table("model", "champion", "since (UTC)", "last steps", "incidents", box=None, title_justify="left")
+    for one in found:
+        champion, steps = one.champion, Text(" ").join(Text(step.glyph, _TONES[step.tone]) for step in one.steps)
+        incidents = Text(str(len(one.incidents)), "red") if one.incidents else Text("none")
+        table.add_row(
+            one.model,
+            f"version {champion.version}" if champion else "none yet",
+            f"{champion.from_at:%Y-%m-%d %H:%M}" if champion else "",
+            steps,
+            Text("; ".join(one.unknown), "red") if one.unknown else incidents,
+        )
+    Console().print(table)
+    Console().print("last steps: ingestion to monitoring; ✓ done, ! no, ? cannot tell, · nothing to do or not yet")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import urllib.error
 import urllib.request
@@ -66,6 +67,7 @@ def test_the_platform_starts_runs_a_dag_and_ends_without_a_trace(
         (event,) = api.wait_for("/api/v2/assets/events", lambda found: found["total_entries"] == 1)["asset_events"]
         assert (event["name"], event["extra"]["date"]) == ("fleet/validated_data", DAY.isoformat())
         api.wait_for("/api/v2/dags/features__fleet/dagRuns", lambda found: found["total_entries"] == 1)
+        _models_are_shown_to_who_is_logged_in(api)
     finally:
         ended = standalone.down(config, tell=said.append)
     assert set(ended) == {"api-server", "scheduler", "dag-processor", "triggerer", "mlflow"}
@@ -73,6 +75,21 @@ def test_the_platform_starts_runs_a_dag_and_ends_without_a_trace(
     own = str(installation.var).encode()
     left = [pid for pid in psutil.pids() if pid != os.getpid() and own in _environment(pid)]
     assert left == []
+
+
+def _models_are_shown_to_who_is_logged_in(api: Api) -> None:
+    """The plugin's pages, by Airflow's own rules of who may see a DAG, and its places in the UI."""
+    plugins = {plugin["name"]: plugin for plugin in api.call("GET", "/api/v2/plugins")["plugins"]}
+    views = {view["destination"]: view["href"] for view in plugins["mlops_models"]["external_views"]}
+    assert views == {"nav": "/mlops/models", "dag": "/mlops/dags/{DAG_ID}"}
+    assert 'href="models/fleet"' in api.page("/mlops/models")
+    of_dag = api.page("/mlops/dags/ingestion__fleet")
+    assert "There is no champion yet." in of_dag
+    assert f"{DAY}</td>" in re.sub(r"\s", "", of_dag)
+    assert api.page(f"/mlops/models/fleet/{DAY}/contract.html").startswith("<!doctype html>")
+    api.token = ""
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        api.page("/mlops/models")
 
 
 def _environment(pid: int) -> bytes:

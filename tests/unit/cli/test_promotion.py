@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,16 @@ def test_people_approve_and_reject_from_the_shell(
     mlops("promote", name)
     assert asked("reject", name, "--comment", "No.")["status"] == "rejected"
     assert mlops("promote", name) == (3, "no  bob rejected it: No.\n")
+
+
+def test_status_without_a_model_says_where_all_stand(contenders: Contenders) -> None:
+    """One line a model, before there is a champion and after; the same as JSON."""
+    name = contenders.spec.name
+    assert (asked("status")[0]["model"], asked("status")[0]["champion"]) == (name, None)
+    contenders.contender()
+    mlops("promote", name)
+    (found,) = asked("status")
+    assert (found["champion"], found["incidents"], found["unknown"]) == (1, [], [])
+    code, said = mlops("status")
+    assert code == 0
+    assert re.search(rf"{name} +version 1 +2\d{{3}}-\d\d-\d\d \d\d:\d\d ", said)
