@@ -18,6 +18,7 @@ from benchmarks import ab_bandits
 from mlops.experiments.ab import boundaries, cuped, means, planning, proportions, ratios, srm
 from mlops.experiments.ab import confidence_sequences as cs
 from mlops.experiments.ab.samples import Counts, Floats, Moments
+from mlops.experiments.ab.sequential import Design
 from mlops.serving.routing_canary import StepCounts, decide
 from mlops.spec.experiment import CanarySpec
 
@@ -33,8 +34,9 @@ def main() -> None:
     """Print the tables, each as soon as it is known."""
     started = time.perf_counter()
     console = Console(width=118)
-    for table in (looking(), powered(), covered(), mismatched(), canaries(), ab_bandits.regret(), ab_bandits.moving()):
-        console.print(table)
+    tables = (looking, powered, planned, covered, mismatched, canaries, ab_bandits.regret, ab_bandits.moving)
+    for table in tables:
+        console.print(table())
     console.print(f"{time.perf_counter() - started:.0f} s")
 
 
@@ -51,13 +53,13 @@ def shown(count: int, of: int) -> str:
 # --- looking ----------------------------------------------------------------------------------------------------------
 
 
-def statistics(rng: np.random.Generator, looks: int, effect: float) -> tuple[Floats, Floats]:
+def statistics(rng: np.random.Generator, looks: int, effect: float, units: int = UNITS) -> tuple[Floats, Floats]:
     """Z of the pooled test of two shares at each look, and the number of units of each variant there.
 
     Returns:
         Shapes (worlds, looks) and (looks,).
     """
-    n = np.diff(np.linspace(0, UNITS, looks + 1).astype(int))
+    n = np.diff(np.linspace(0, units, looks + 1).astype(int))
     control = np.cumsum(rng.binomial(n, BASE, (WORLDS, looks)), axis=1)
     treatment = np.cumsum(rng.binomial(n, BASE + effect, (WORLDS, looks)), axis=1)
     total = np.cumsum(n)
@@ -104,29 +106,55 @@ def looking() -> Table:
 
 def powered() -> Table:
     """Power at the size that is planned for a single look, and units until the end, by the number of looks."""
-    rng = np.random.default_rng(2)
+    rng, single = np.random.default_rng(2), single_effect()
+    title = f"Power [%], and mean share of the units used [%], at {UNITS:,} units each: 80 % for one look"
+    table = Table("method", *(f"{looks} look{'s' * (looks > 1)}" for looks in LOOKS), title=title)
+    rows: dict[str, list[str]] = {}
+    for looks in LOOKS:
+        z, total = statistics(rng, looks, single)
+        for name, limit in limits(looks).items():
+            if "peeking" in name and looks > 1:
+                continue  # its error rate is not 5 %
+            rows.setdefault(name.replace(", peeking", ", one look"), []).append(_found(z, total, limit, UNITS))
+    for name, cells in rows.items():
+        table.add_row(name, *cells, *["–"] * (len(LOOKS) - len(cells)))
+    return table
+
+
+def planned() -> Table:
+    """Power at the size that is planned for so many looks: `mlops ab plan --looks`."""
+    rng, single = np.random.default_rng(5), single_effect()
+    title = "Power [%], and mean share of a single look’s units [%], at the size that is planned for the looks"
+    table = Table("method", *(f"{looks} look{'s' * (looks > 1)}" for looks in LOOKS), title=title)
+    designs: dict[str, boundaries.Spending] = {"O’Brien–Fleming": "obrien_fleming", "Pocock": "pocock"}
+    for name, spending in designs.items():
+        cells = []
+        for looks in LOOKS:
+            design = Design(alpha=ALPHA, spending=spending)
+            units = planning.plan(base=BASE, effect_size=single, design=design, looks=looks).n_control
+            z, total = statistics(rng, looks, single, units)
+            cells.append(_found(z, total, limits(looks)[name], UNITS))
+        table.add_row(name, *cells)
+    return table
+
+
+def _found(z: Floats, total: Floats, limit: Floats, of: int) -> str:
+    """How often the better one is found, and the mean units until the end in per cent of some."""
+    crossed = np.abs(z) > limit
+    found = (crossed & (z > 0)).any(axis=1)
+    last = np.where(crossed.any(axis=1), crossed.argmax(axis=1), len(total) - 1)
+    return f"{100 * found.mean():.1f}, {100 * (total[last] / of).mean():.0f}"
+
+
+def single_effect() -> float:
+    """The difference that a single look finds in 80 % at that many units."""
     fixed = (norm.isf(ALPHA / 2) + norm.ppf(0.8)) * math.sqrt(2 * BASE * (1 - BASE) / UNITS)
     single = next(
         effect
         for effect in np.linspace(fixed, 1.2 * fixed, 400)
         if planning.plan(base=BASE, effect_size=float(effect)).n_control <= UNITS
     )
-    title = f"Power [%], and mean share of the units used [%], at {UNITS:,} units each: 80 % for one look"
-    table = Table("method", *(f"{looks} look{'s' * (looks > 1)}" for looks in LOOKS), title=title)
-    rows: dict[str, list[str]] = {}
-    for looks in LOOKS:
-        z, total = statistics(rng, looks, float(single))
-        for name, limit in limits(looks).items():
-            if "peeking" in name and looks > 1:
-                continue  # its error rate is not 5 %
-            crossed = np.abs(z) > limit
-            found = (crossed & (z > 0)).any(axis=1)
-            last = np.where(crossed.any(axis=1), crossed.argmax(axis=1), looks - 1)
-            cell = f"{100 * found.mean():.1f}, {100 * (total[last] / total[-1]).mean():.0f}"
-            rows.setdefault(name.replace(", peeking", ", one look"), []).append(cell)
-    for name, cells in rows.items():
-        table.add_row(name, *cells, *["–"] * (len(LOOKS) - len(cells)))
-    return table
+    return float(single)
 
 
 # --- intervals --------------------------------------------------------------------------------------------------------

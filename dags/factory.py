@@ -110,9 +110,9 @@ def _spec(path: Path, _changed_at: int, _size: int, variables: frozenset[tuple[s
     return spec
 
 
-def experimenting_models() -> frozenset[str]:
-    """Models that an experiment names; experiments that are wrong are left to `check_specs.py`."""
-    return frozenset(spec.model for spec in read_experiments()[0].values())
+def experimenting_models(kind: str | None = None) -> frozenset[str]:
+    """Models that an experiment (of a kind) names; experiments that are wrong are left to `check_specs.py`."""
+    return frozenset(spec.model for spec in read_experiments()[0].values() if kind in (None, spec.kind))
 
 
 def read_experiments() -> tuple[dict[str, ExperimentSpec], dict[str, errors.SpecError]]:

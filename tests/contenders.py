@@ -19,6 +19,7 @@ from mlops.models import catalogue, evidence
 from mlops.pipelines import night
 from mlops.records import GateDecision, GateResult, ModelVersion, RunRecord, TrainingSet, Verdict, to_dict
 from mlops.services import Services
+from mlops.serving import compiled_proof
 from mlops.spec import CandidateSpec, ModelSpec, PromotionSpec
 
 FEATURES = ("temperature", "pressure")
@@ -109,7 +110,8 @@ def logged_runs(tracker: ExperimentTracker, count: int) -> tuple[RunRecord, ...]
         built = catalogue.build(candidate, task="anomaly", features=FEATURES, entity="device_id", seed=seed)
         scorer = built.fit(ROWS).with_threshold(2.0)
         with tracker.run(f"contenders/training/{seed}", experiment="contenders") as run:
-            uri, digest = run.log_scorer(scorer, ROWS.head(3))
+            beside = {compiled_proof.FILE: compiled_proof.prove(scorer, ROWS.tail(50)).to_json}
+            uri, digest = run.log_scorer(scorer, ROWS.head(3), beside=beside)
             made.append(run.record(candidate="hbos", algorithm="hbos", model_uri=uri, digest=digest))
     return tuple(made)
 

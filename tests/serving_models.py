@@ -23,6 +23,7 @@ from mlops.models import catalogue
 from mlops.models.scoring import Scorer
 from mlops.records import ModelVersion
 from mlops.services import Services
+from mlops.serving.compiled_proof import prove
 from mlops.serving.log_frames import Columns
 from mlops.serving.log_spool import Spool
 from mlops.serving.metrics import ServingMetrics
@@ -77,6 +78,13 @@ def version(number: int = 1, model: str = "pumps") -> ModelVersion:
     return ModelVersion(model, number, "run", f"{model}/training/2026-03-01/x", "models:/m", "d" * 64, "i", "x")
 
 
+def predictor(
+    scorer: Scorer, golden: pd.DataFrame | None = None, *, number: int = 1, model: str = "pumps"
+) -> Predictor:
+    """A version with the proof that a training makes."""
+    return Predictor.of(version(number, model), scorer, golden, proof=prove(scorer, rows(80, seed=7)))
+
+
 def live(scorer: Scorer, number: int = 1, spool: Spool | None = None, model: str = "pumps", **mask: Any) -> Live:
     """A version that answers."""
     kept = Mask.of(scorer.features, scorer.entity, **({"hashed": (), "dropped": ()} | mask))
@@ -84,7 +92,7 @@ def live(scorer: Scorer, number: int = 1, spool: Spool | None = None, model: str
     if spool is not None:
         names = tuple(str(name) for name in scorer.classes)
         spool.declare(Columns(number, model, number, scorer.entity, *columns, scorer.threshold, names))
-    return Live.of(Predictor.of(version(number, model), scorer, rows(50)), kept, number)
+    return Live.of(predictor(scorer, rows(50), number=number, model=model), kept, number)
 
 
 @dataclass

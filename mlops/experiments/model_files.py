@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
@@ -61,6 +61,7 @@ def save(
     run_id: str,
     trusted_types: Sequence[str] = (),
     allow_pickle: bool = True,
+    beside: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write a model folder.
 
@@ -73,6 +74,7 @@ def save(
         run_id: of the run that it belongs to.
         trusted_types: types that may be in it beside those that the scorer names.
         allow_pickle: whether to pickle what skops cannot hold, or what is not trusted.
+        beside: further files of the folder, by name.
 
     Raises:
         TrainingError: skops cannot hold it, or it holds other types, and a pickle is not allowed.
@@ -99,6 +101,8 @@ def save(
             input_example=example[columns].reset_index(drop=True),
             pip_requirements=requirements,
         )
+    for name, content in (beside or {}).items():
+        (path / name).write_bytes(content)
     if data:
         _put_in_place_of_the_pickle(data, [*scorer.trusted_types, *trusted_types], path, model)
 

@@ -152,7 +152,11 @@ class Run:
         self.client.log_figure(self.run_id, figure, path)
 
     def log_scorer(
-        self, scorer: LoggedScorer, example: pd.DataFrame, requirements: Sequence[str] | None = None
+        self,
+        scorer: LoggedScorer,
+        example: pd.DataFrame,
+        requirements: Sequence[str] | None = None,
+        beside: Mapping[str, bytes] | None = None,
     ) -> tuple[str, str]:
         """Log a fitted scorer as an MLflow model that any MLflow client can load and ask.
 
@@ -160,6 +164,7 @@ class Run:
             scorer: fitted.
             example: a few input rows: entity and features.
             requirements: pip requirements; default: what is installed of the scorer's packages, pinned.
+            beside: further files of the model, by name.
 
         Returns:
             The model's URI and the sha256 over its files.
@@ -188,6 +193,7 @@ class Run:
                     run_id=self.run_id,
                     trusted_types=self.config.trusted_types,
                     allow_pickle=self.config.allow_pickle,
+                    beside=beside,
                 )
                 digest = digest_of(file_digests(path))
                 self.client.log_model_artifacts(model.model_id, str(path))

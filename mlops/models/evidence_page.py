@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 
 from mlops.models.intervals import Bar, picture, said
+from mlops.models.page_style import STYLE
 from mlops.models.wording import number
 from mlops.records import GateDecision, GateResult, ModelVersion, TrainingSet, from_dict
 
@@ -47,6 +48,7 @@ def page(decision: GateDecision, facts: dict[str, Any], sealed: str) -> bytes:
         f"against champion version {decision.champion_version}" if decision.champion_version else "no champion yet"
     )
     shown = _PAGE.render(
+        style=STYLE,
         decision=decision,
         headline=_HEADLINES[decision.verdict],
         opponent=opponent,
@@ -135,39 +137,11 @@ _PAGE = _environment().from_string("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <title>{{ decision.model }} version {{ decision.version }} {{ headline }}</title>
 <style>
-:root { color-scheme:light dark; --ink:#1d2433; --faint:#667085; --line:#e3e7ee; --card:#fff; --ground:#f6f7f9;
-  --pass:#1a7f4b; --fail:#b42318; --cannot_tell:#8a6100; --shade:#1d243318; }
-@media (prefers-color-scheme:dark) { :root { --ink:#e6e9f0; --faint:#98a2b3; --line:#2b3242; --card:#171c28;
-  --ground:#0f131c; --pass:#4cc38a; --fail:#ff7b6e; --cannot_tell:#e0b252; --shade:#0006; } }
-body { font:16px/1.55 system-ui,-apple-system,"Segoe UI",sans-serif; color:var(--ink); background:var(--ground);
-  margin:0; }
-main { max-width:960px; margin:40px auto; padding:0 24px; }
-header,.figure,table,.cards div { background:var(--card); border-radius:8px; box-shadow:0 1px 3px var(--shade); }
-header { border-left:8px solid var(--{{ decision.verdict }}); padding:24px 28px; }
-h1 { font-size:26px; line-height:1.25; margin:0 0 6px; }
-h1 em { font-style:normal; color:var(--{{ decision.verdict }}); }
-h2 { font-size:17px; margin:32px 0 8px; } p { margin:0; color:var(--faint); }
+{{ style|safe }}
+table,.cards div { background:var(--card); border-radius:8px; box-shadow:0 1px 3px var(--shade); }
 header ul { margin:12px 0 0; padding-left:20px; }
-.figure { padding:16px 20px 8px; margin:12px 0; } .figure h2 { margin:0 0 2px; } .figure p { font-size:14px; }
-svg { display:block; width:100%; height:auto; margin-top:10px; font:13px system-ui,sans-serif; }
-svg.narrow { display:none; } svg text { fill:var(--ink); } svg .tick { fill:var(--faint); font-size:12px; }
-svg .label { paint-order:stroke; stroke:var(--card); stroke-width:4px; }
-svg .value { font-variant-numeric:tabular-nums; }
-svg .grid { stroke:var(--line); } svg .zero { stroke:var(--faint); stroke-width:1.5; }
-svg .bar { stroke-width:5; stroke-linecap:round; opacity:.45; } svg .limit { stroke:var(--ink); stroke-width:2;
-  stroke-dasharray:3 2; }
-svg .pass .bar { stroke:var(--pass); } svg .fail .bar { stroke:var(--fail); }
-svg .cannot_tell .bar { stroke:var(--cannot_tell); }
-svg .pass .dot { fill:var(--pass); } svg .fail .dot { fill:var(--fail); }
-svg .cannot_tell .dot { fill:var(--cannot_tell); }
-.key { font-size:13px; margin:4px 0 0; }
-table { border-collapse:collapse; width:100%; overflow:hidden; }
-th,td { text-align:left; vertical-align:top; padding:10px 16px; border-top:1px solid var(--line); }
-tr:first-child th { border-top:0; font-size:13px; color:var(--faint); font-weight:500; }
-.facts tr:first-child td { border-top:0; }
-td.n,th.n { text-align:right; font-variant-numeric:tabular-nums; white-space:nowrap; }
-td.name { font-weight:600; white-space:nowrap; } td.wide { overflow-wrap:anywhere; } td small { color:var(--faint); }
-.facts td { font-size:14px; padding:7px 16px; }
+table { overflow:hidden; } th,td { vertical-align:top; } .facts tr:first-child td { border-top:0; }
+td.wide { overflow-wrap:anywhere; } td small { color:var(--faint); } .facts td { font-size:14px; padding:7px 16px; }
 .badge { color:var(--card); border-radius:999px; padding:2px 12px; font-size:13px; font-weight:600;
   white-space:nowrap; }
 .badge.pass { background:var(--pass); } .badge.fail { background:var(--fail); }
@@ -175,18 +149,16 @@ td.name { font-weight:600; white-space:nowrap; } td.wide { overflow-wrap:anywher
 .cards { display:grid; grid-template-columns:repeat(auto-fill,minmax(170px,1fr)); gap:12px; }
 .cards div { padding:12px 16px; font-size:13px; color:var(--faint); }
 .cards b { display:block; font-size:22px; color:var(--ink); }
-@media (max-width:620px) { body { font-size:15px; } main { margin:16px auto; padding:0 12px; } header { padding:16px; }
-  h1 { font-size:21px; } .figure { padding:14px 12px 4px; } svg.wide { display:none; }
-  svg.narrow { display:block; } table,tbody { display:block; } tr { display:flex; flex-wrap:wrap; gap:2px 12px;
+@media (max-width:620px) { table,tbody { display:block; } tr { display:flex; flex-wrap:wrap; gap:2px 12px;
   padding:10px 14px; border-top:1px solid var(--line); } td,.facts td { border:0; padding:0; }
   tr:has(th) { display:none; }
   td.name { flex:1 0 60%; white-space:normal; } td.wide,td.why { flex:0 0 100%; } td.n:empty { display:none; }
   td.n[data-name]::before { content:attr(data-name) " "; color:var(--faint); font-size:13px; }
   .cards { grid-template-columns:repeat(2,1fr); } }
 details { margin-top:12px; } summary { cursor:pointer; color:var(--faint); }
-footer { color:var(--faint); font-size:13px; margin:28px 0 60px; overflow-wrap:anywhere; }
 </style></head><body><main>
-<header><h1>{{ decision.model }} version {{ decision.version }} <em>{{ headline }}</em></h1>
+<header class="{{ decision.verdict }}">
+<h1>{{ decision.model }} version {{ decision.version }} <em>{{ headline }}</em></h1>
 <p>{{ decision.date }} · {{ opponent }} · {{ decision.gates|length }} gates</p>
 {% if blocking %}
 <ul>

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from mlops.models.comparison import Interval, Metric, paired_difference
 from mlops.models.label_health import label_health
 from mlops.models.leakage import no_leakage
-from mlops.models.packaging import latency, serialised_bytes, signature_unchanged, size
+from mlops.models.packaging import compiled_equals_plain, latency, serialised_bytes, signature_unchanged, size
 from mlops.models.scores import (
     agrees_with_champion,
     events_found,
@@ -34,6 +34,7 @@ __all__ = [
     "agrees_with_champion",
     "alert_budget_kept",
     "better_than_champion",
+    "compiled_equals_plain",
     "constant_baseline",
     "enough_evidence",
     "events_found",

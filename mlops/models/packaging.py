@@ -54,6 +54,36 @@ def signature_unchanged(
     return GateResult(name, "pass", told, 0.0, 0.0)
 
 
+def compiled_equals_plain(
+    difference: float | None, rows: int, *, limit: float, plain_because: str = "", named: bool = True
+) -> GateResult:
+    """The compiled form that was signed with the model answers as the model does.
+
+    Where the plain model answers, there is nothing to refuse: the gate says why, and does not decide.
+
+    Args:
+        difference: the largest between the two on the validation rows, relative above 1; None: not compared.
+        rows: of these.
+        limit: largest difference.
+        plain_because: why no compiled form was signed; "": one was.
+        named: whether the form is the one that the signed proof names.
+    """
+    name = "compiled_equals_plain"
+    if plain_because:
+        reason = f"The plain model answers: {plain_because}."
+        return GateResult(name, "pass", reason, None, limit, decides=False)
+    if difference is None:
+        return GateResult(name, "cannot_tell", "The compiled form was not compared.", None, limit)
+    apart = f"at most {number(difference)} from" if np.isfinite(difference) else "not comparable with"
+    reason = (
+        f"On {rows:,} validation rows the compiled form is {apart} the plain model, "
+        f"{'within' if difference <= limit else 'above'} {number(limit)}"
+        f"{'' if named else '; it is not the form that was proven and signed'}."
+    )
+    value = difference if np.isfinite(difference) else None
+    return GateResult(name, "pass" if named and difference <= limit else "fail", reason, value, limit)
+
+
 def size(megabytes: float, champion_megabytes: float | None, *, limit: float) -> GateResult:
     """The model, as it is stored, is within the limit.
 

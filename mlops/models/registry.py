@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,15 @@ if TYPE_CHECKING:
 Guard = Callable[[str], AbstractContextManager[object]]
 
 _logger = log.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the verified files of a version hold."""
+
+    scorer: Scorer
+    stored_bytes: int  # of all files
+    beside: bytes | None = None  # the further file that was asked for, if there is one
 
 
 class ModelRegistry:
@@ -213,11 +223,15 @@ class ModelRegistry:
         return moves.set_stage(self.index, model, version, stage)
 
     def load(self, version: ModelVersion) -> Scorer:
-        """The scorer of a version, after a trusted key has vouched for its files; raises what `load_sized` raises."""
-        return self.load_sized(version)[0]
+        """The scorer of a version, after a trusted key has vouched for its files; raises what `load_whole` raises."""
+        return self.load_whole(version).scorer
 
-    def load_sized(self, version: ModelVersion) -> tuple[Scorer, int]:
-        """The scorer of a version, after a trusted key has vouched for its files, and the size of these [bytes].
+    def load_whole(self, version: ModelVersion, beside: str = "") -> Loaded:
+        """A version, after a trusted key has vouched for its files.
+
+        Args:
+            version: which.
+            beside: name of a further file to read.
 
         Raises:
             IntegrityError: not signed, or not what was signed and registered; by name.
@@ -235,11 +249,12 @@ class ModelRegistry:
                 allow_pickle=self._config.allow_pickle,
             )
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            further = (folder / beside).read_bytes() if beside and (folder / beside).is_file() else None
         if not isinstance(loaded, Scorer):
             raise RegistryError(
                 f"{version.model} version {version.version} is a {type(loaded).__name__}, expected a Scorer."
             )
-        return loaded, size
+        return Loaded(loaded, size, further)
 
     def delete(self, model: str, version: int) -> None:
         """Delete a version, then its files; one that is gone already is no error.

@@ -191,7 +191,7 @@ def _look(services: Services, spec: ModelSpec, state: ExperimentState, day: date
         words = f"{last.date} was looked at already; an earlier night is not looked at afterwards."
         return ExperimentLook(state.spec.name, spec.name, day, 0, "cannot_tell", words, control=state.variants[0].name)
     found = judge(state, ab_outcomes.read(services, spec, state, day), day)
-    page = report_uri(services, spec, day, f"ab-{state.spec.name}.html")
+    page = report_uri(services, spec, day, f"ab-{state.spec.name}-{state.number}.html")  # it may be started twice a day
     found = dataclasses.replace(found, report_uri=page)
     if found.number:
         body = {"experiment": state.spec.name, "number": state.number, "look": to_dict(found), "reason": found.reason}

@@ -113,6 +113,7 @@ def _judged(services: Services, spec: ModelSpec, table: pd.DataFrame, day: date)
     """Logged predictions with `label`, `correct` or `absolute_error` where the truth is known by the night."""
     predicted = table.rename(columns={"label": "predicted_label", "event_timestamp": "observed_at"})
     predicted["latency_ms"] = predicted["latency_us"] / 1_000
+    predicted["error"] = predicted["score"].isna().astype(float)  # answered without a score, or not at all
     first = predicted.drop_duplicates("request_id").set_index("request_id")[spec.entity]  # a request meets one variant
     predicted[ROUTED] = predicted["request_id"].map(first).astype(object).fillna(predicted["request_id"])
     when = predicted["observed_at"].dropna()

@@ -22,11 +22,11 @@ from mlops.errors import DeploymentError, MLOpsError
 from mlops.models.scoring import Scorer
 from mlops.records import ModelVersion
 from mlops.services import Services
+from mlops.serving.compiled_proof import LIMIT
 from mlops.serving.targets.deployment import Ask, Prove
 from mlops.spec import ModelSpec
 
 ROWS = 8
-TOLERANCE = 1e-9  # as far as a compiled scorer may be from the plain one
 FOLLOW_SECONDS = 10.0  # a promotion meanwhile is live in two
 _POLL_SECONDS = 0.5
 
@@ -109,7 +109,7 @@ def compared(model: str, golden: Golden, scores: list[float | None]) -> str:
     largest = 0.0
     for position, (expected, found) in enumerate(zip(golden.scores, scores, strict=True)):
         away = 0.0 if expected is None and found is None else _distance(expected, found)
-        if not away <= TOLERANCE * max(1.0, abs(expected or 0.0)):
+        if not away <= LIMIT * max(1.0, abs(expected or 0.0)):
             raise DeploymentError(
                 f"{model} answers {found} to golden row {position}, expected {expected} (version {golden.version}): "
                 "the service does not compute what was registered.",

@@ -22,6 +22,7 @@ MEANING: Mapping[str, str] = {
     "rollback": "The champion may still be the one to be rolled back; the next try finishes the move.",
     "inference": "The date has no predictions by the present champion, or only those of an earlier run.",
     "monitoring": "The date has not been looked at for drift, which does not mean that there is none.",
+    "ab_watch": "A canary that harms is not taken back before the next run; the night's look sees it, too.",
     "ab_analysis": "The night's look at the experiments was not made; they go on, and the next night looks at all.",
     "maintenance": "Nothing that was decided or learned is touched; what was left behind is still there.",
 }

@@ -23,6 +23,7 @@ from mlops.models.weighted_metrics import one_against_the_rest
 from mlops.pipelines import training_set as sets
 from mlops.pipelines.night import instants
 from mlops.records import GateResult, ModelVersion, TrainingSet
+from mlops.serving.compiled_proof import Proof, prove
 from mlops.spec import ModelSpec
 
 LATENCY_CALLS = 30
@@ -37,11 +38,13 @@ class Player:
         version: who is judged.
         scorer: what was loaded.
         stored_bytes: size of all its files, as they are stored and signed; None: it is not stored, its pickle counts.
+        proof: of its compiled form, as it is stored and signed; None: it is not stored.
     """
 
     version: ModelVersion
     scorer: Scorer
     stored_bytes: int | None = None
+    proof: Proof | None = None
 
     @cached_property
     def megabytes(self) -> float:
@@ -106,6 +109,7 @@ def judge_all(
             champion_classes=champion.scorer.classes if champion else (),
             declared=spec.gates.signature_changes,
         ),
+        _compiled(challenger, holdout),
         gates.latency(_milliseconds(challenger.scorer, holdout), limit=spec.gates.max_row_latency_ms),
         gates.size(challenger.megabytes, champion.megabytes if champion else None, limit=spec.gates.max_size_mb),
     ]
@@ -322,6 +326,19 @@ def _agreement(spec: ModelSpec, judged: Judged) -> list[GateResult]:
     if judged.source == "labels" or judged.champion is None:
         return []
     return [gates.agrees_with_champion(judged.challenger, judged.champion, least=spec.gates.min_agreement)]
+
+
+def _compiled(challenger: Player, holdout: pd.DataFrame) -> GateResult:
+    """The form that was proven when the version was registered, proven anew on the files that are judged."""
+    signed = challenger.proof or Proof(reason="it is not stored")
+    if signed.reason:
+        return gates.compiled_equals_plain(
+            signed.largest_difference, signed.rows, limit=signed.limit, plain_because=signed.reason
+        )
+    found = prove(challenger.scorer, holdout)
+    return gates.compiled_equals_plain(
+        found.largest_difference, found.rows, limit=found.limit, named=found.form == signed.form
+    )
 
 
 def _milliseconds(scorer: Scorer, rows: pd.DataFrame) -> list[float]:

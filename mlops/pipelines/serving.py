@@ -20,6 +20,8 @@ from mlops.features.definitions import FEATURE_KNOWN_AT, FEATURE_TIMESTAMP
 from mlops.models.scoring import Scorer
 from mlops.records import Incident, ModelVersion
 from mlops.services import Services
+from mlops.serving import compiled_proof
+from mlops.serving.compiled_proof import Proof
 from mlops.serving.log_frames import Columns
 from mlops.serving.log_spool import Spool
 from mlops.serving.metrics import ServingMetrics
@@ -96,10 +98,11 @@ def load(services: Services, spec: ModelSpec, number: int) -> tuple[Predictor, S
         RegistryError: it may not; nothing unsigned was loaded.
     """
     version = services.registry.get(spec.name, number)
-    scorer = services.registry.load(version)
+    loaded = services.registry.load_whole(version, beside=compiled_proof.FILE)
+    scorer, proof = loaded.scorer, Proof.of(loaded.beside, f"{version.model} version {version.version}")
     reference = _reference(services, version, scorer)
     golden = None if reference is None else reference.iloc[:: max(1, len(reference) // GOLDEN_ROWS)].head(GOLDEN_ROWS)
-    predictor = Predictor.of(version, scorer, golden)
+    predictor = Predictor.of(version, scorer, golden, proof=proof)
     sketch = None if reference is None else _sketch(predictor, reference)
     form = "compiled" if predictor.compiled else f"plain ({predictor.reason})"
     took = round(1e6 * predictor.row_seconds, 1)

@@ -199,6 +199,15 @@ def analyse_experiments(model: str, day: str) -> dict[str, Any]:
     return _step("ab_analysis", model, day)
 
 
+def watch_canaries(model: str) -> dict[str, Any]:
+    """The canaries of a model so far, the day under way included; one that harms is taken back."""
+    from mlops.pipelines import ab_analysis
+
+    services = Services.open()
+    spec, today = services.spec(model), services.clock().date()
+    return to_dict(_noted(services, _timed(lambda: ab_analysis.watch(services, spec, today))))
+
+
 def reap() -> dict[str, Any]:
     """End what killed processes have left open, see `mlops.pipelines.reaper`."""
     from mlops.pipelines import reaper

@@ -31,6 +31,8 @@ from mlops.pipelines.lifecycle import describe, task_run
 from mlops.pipelines.night import inputs_hash, report
 from mlops.records import RunRecord, StepReport, TrainingSet
 from mlops.services import Services
+from mlops.serving import compiled_proof
+from mlops.serving.compiled_proof import prove
 from mlops.spec import CandidateSpec, ModelSpec
 
 if TYPE_CHECKING:
@@ -149,7 +151,8 @@ def fit(services: Services, spec: ModelSpec, training_set: TrainingSet, index: i
         scorer, found, seconds = fitted(spec, candidate, training_set, tables)
         run.log_metrics(found | {"fit_seconds": seconds})
         example = tables.part("holdout")[[spec.entity, *training_set.features]].head(5)
-        model_uri, digest = run.log_scorer(scorer, example)
+        proof = prove(scorer, tables.part("holdout"))
+        model_uri, digest = run.log_scorer(scorer, example, beside={compiled_proof.FILE: proof.to_json})
         return run.record(
             candidate=candidate.label,
             algorithm=candidate.algorithm,

@@ -21,6 +21,8 @@ from mlops.pipelines.judging import Player, judge_all
 from mlops.pipelines.night import report, report_uri
 from mlops.records import GateDecision, ModelVersion, Outcome, StepReport, TrainingSet, Verdict, from_dict, to_dict
 from mlops.services import Services
+from mlops.serving import compiled_proof
+from mlops.serving.compiled_proof import Proof
 from mlops.spec import ModelSpec
 
 _OUTCOME: dict[Verdict, Outcome] = {"pass": "done", "fail": "no", "cannot_tell": "cannot_tell"}
@@ -44,8 +46,8 @@ def run(services: Services, spec: ModelSpec, day: date) -> StepReport:
         return report("validation", spec, day, "nothing_to_do", f"Version {champion.version} is the champion already.")
     training_set = sets.find(services, challenger.training_set_uri)
     tables = sets.read(services, training_set)
-    first = Player(challenger, *services.registry.load_sized(challenger))
-    second = Player(champion, *services.registry.load_sized(champion)) if champion else None
+    first = _player(services, challenger)
+    second = _player(services, champion) if champion else None
     wanted = inputs_hash(services, spec, training_set, challenger, champion)
     place = _own_uri(services, spec, day, challenger.version)
     if kept := _kept_decision(services, place, wanted):
@@ -67,6 +69,13 @@ def run(services: Services, spec: ModelSpec, day: date) -> StepReport:
     decision = _keep(services, spec, decision, challenger, champion, training_set)
     _settle(services, spec, decision, challenger)
     return report("validation", spec, day, _OUTCOME[decision.verdict], _words(decision), decision)
+
+
+def _player(services: Services, version: ModelVersion) -> Player:
+    """A version with what its files hold, once they are verified."""
+    found = services.registry.load_whole(version, beside=compiled_proof.FILE)
+    proof = Proof.of(found.beside, f"{version.model} version {version.version}")
+    return Player(version, found.scorer, found.stored_bytes, proof)
 
 
 def decision_uri(services: Services, spec: ModelSpec, day: date) -> str:
@@ -105,6 +114,8 @@ def code_hash() -> str:
     """sha256 over the code that judges, as it is on disk: a commit alone does not tell of uncommitted changes."""
     here = Path(__file__).parent
     files = [*sorted((here.parent / "models").glob("*.py")), here / "judging.py", here / "validation.py"]
+    proof = ("answers.py", "asking.py", "compiled*.py")
+    files += sorted(path for name in proof for path in (here.parent / "serving").glob(name))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 

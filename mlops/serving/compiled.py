@@ -3,7 +3,7 @@
 Which algorithms have one, and what it costs, is the table of docs/serving.md. A form is looked up by the estimator's
 class and the method that its score is made from; nothing heavy is imported before.
 
-One rule: a compiled form is used only after it has answered as the plain scorer does (`mlops.serving.predictor`).
+One rule: a compiled form is used only after it has answered as the plain scorer does (`mlops.serving.compiled_proof`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mlops.serving.compiled_rows import Floats, Kernel, NotCompiledError, PlainUnit, Preparation
+from mlops.serving.compiled_rows import Floats, Form, NotCompiledError, PlainUnit, Preparation
 
 _TREES, _TAILS, _LINEAR = (f"mlops.serving.compiled_{name}" for name in ("trees", "tails", "linear"))
 # package and class of the estimator -> method that answers, module and function that compile it
@@ -47,7 +47,7 @@ FORMS: dict[str, tuple[str, str, str]] = {
 }
 
 
-def compiled(unit: PlainUnit, how: str, classes: Sequence[Any] = ()) -> Kernel:
+def compiled(unit: PlainUnit, how: str, classes: Sequence[Any] = ()) -> Form:
     """The compiled form of one fitted unit.
 
     Args:
@@ -68,20 +68,19 @@ def compiled(unit: PlainUnit, how: str, classes: Sequence[Any] = ()) -> Kernel:
     method, module, function = FORMS.get(name, ("", "", ""))
     if method != how:
         raise NotCompiledError(f"{kind.__name__} has no compiled form")
-    build: Callable[[Any, Preparation], Kernel] = getattr(importlib.import_module(module), function)
+    build: Callable[[Any, Preparation], Form] = getattr(importlib.import_module(module), function)
     try:
-        kernel = build(estimator, Preparation.of(unit))
+        form = build(estimator, Preparation.of(unit))
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # arranged otherwise than known
         raise NotCompiledError(f"this {kind.__name__} is arranged otherwise: {error}") from error
     own = getattr(estimator, "classes_", ())
     if how != "predict_proba" or not len(classes) or len(own) == len(classes):
-        return kernel
+        return form
     where = np.searchsorted(np.asarray(classes), own)
 
-    def spread(rows: Floats) -> Floats:
-        found = kernel(rows)
-        wide = np.where(np.isnan(found[:, :1]), np.nan, np.zeros((len(rows), len(classes))))
+    def spread(found: Floats) -> Floats:
+        wide = np.where(np.isnan(found[:, :1]), np.nan, np.zeros((len(found), len(classes))))
         wide[:, where] = found
         return wide
 
-    return spread
+    return form.then(spread, where, len(classes))

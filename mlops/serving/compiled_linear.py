@@ -10,37 +10,37 @@ from typing import Any
 
 import numpy as np
 
-from mlops.serving.compiled_rows import Floats, Kernel, NotCompiledError, Preparation, jit, prepared
+from mlops.serving.compiled_rows import Floats, Form, NotCompiledError, Preparation, jit, prepared
 
 
-def value(estimator: Any, preparation: Preparation) -> Kernel:
+def value(estimator: Any, preparation: Preparation) -> Form:
     """The value of a linear regression."""
     return _affine(estimator, preparation)
 
 
-def probabilities(estimator: Any, preparation: Preparation) -> Kernel:
+def probabilities(estimator: Any, preparation: Preparation) -> Form:
     """Probabilities of logistic regression or a linear discriminant."""
     from scipy.special import expit
     from sklearn.utils.extmath import softmax
 
     decision, classes = _affine(estimator, preparation), len(estimator.classes_)
     if classes > 2:
-        return lambda rows: np.asarray(softmax(decision(rows), copy=False), dtype=np.float64)
+        return decision.then(lambda values: np.asarray(softmax(values, copy=False), dtype=np.float64), "softmax")
 
-    def kernel(rows: Floats) -> Floats:
-        second = expit(decision(rows))
+    def link(values: Floats) -> Floats:
+        second = expit(values)
         return np.concatenate([1 - second, second], axis=1)
 
-    return kernel
+    return decision.then(link, "expit")
 
 
-def naive_bayes(estimator: Any, preparation: Preparation) -> Kernel:
+def naive_bayes(estimator: Any, preparation: Preparation) -> Form:
     """Probabilities of Gaussian naive Bayes."""
     variance = np.ascontiguousarray(estimator.var_, dtype=np.float64)
     theta = np.ascontiguousarray(estimator.theta_, dtype=np.float64)
     start = np.log(estimator.class_prior_) - 0.5 * np.log(2.0 * np.pi * variance).sum(axis=1)
     arrays = (*preparation.parts, theta, variance, np.ascontiguousarray(start))
-    return lambda rows: _naive_bayes(rows, *arrays)
+    return Form(lambda rows: _naive_bayes(rows, *arrays), arrays)
 
 
 @jit
@@ -66,7 +66,7 @@ def _naive_bayes(
     return out
 
 
-def _affine(estimator: Any, preparation: Preparation) -> Kernel:
+def _affine(estimator: Any, preparation: Preparation) -> Form:
     weights = np.ascontiguousarray(np.atleast_2d(estimator.coef_), dtype=np.float64)
     width = preparation.medians.shape[0]
     if weights.shape[1] != width:
@@ -75,7 +75,7 @@ def _affine(estimator: Any, preparation: Preparation) -> Kernel:
         np.broadcast_to(np.ravel(np.asarray(estimator.intercept_, dtype=np.float64)), (len(weights),))
     )
     arrays = (*preparation.parts, weights, constant)
-    return lambda rows: _sums(rows, *arrays)
+    return Form(lambda rows: _sums(rows, *arrays), arrays)
 
 
 @jit

@@ -12,22 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from mlops.serving.compiled_rows import Floats, Kernel, Preparation, jit, prepared
+from mlops.serving.compiled_rows import Floats, Form, Preparation, jit, prepared
 
 _RELATIVE_ZERO = 1e-12  # as in the plain detector: a third moment this small beside the spread is rounding
 
 
-def ecod(detector: Any, preparation: Preparation) -> Kernel:
+def ecod(detector: Any, preparation: Preparation) -> Form:
     """Each feature counts by its rarer tail."""
     return _by_tails(detector, preparation, copula=False)
 
 
-def copod(detector: Any, preparation: Preparation) -> Kernel:
+def copod(detector: Any, preparation: Preparation) -> Form:
     """Each feature counts by the tail on its skewed side, or by the mean of both."""
     return _by_tails(detector, preparation, copula=True)
 
 
-def _by_tails(detector: Any, preparation: Preparation, *, copula: bool) -> Kernel:
+def _by_tails(detector: Any, preparation: Preparation, *, copula: bool) -> Form:
     columns = np.ascontiguousarray(detector.columns_.T, dtype=np.float64)  # shape (features, fit rows), sorted
     count = columns.shape[1]
     rarity = -np.log((np.arange(count + 1) + 1) / (count + 1))
@@ -40,7 +40,7 @@ def _by_tails(detector: Any, preparation: Preparation, *, copula: bool) -> Kerne
         found: Floats = _tails(rows, *arrays).sum(axis=1)[:, None]
         return found
 
-    return kernel
+    return Form(kernel, arrays)
 
 
 @jit
@@ -93,7 +93,7 @@ def _position(column: Floats, x: float, after: bool) -> int:
     return low
 
 
-def hbos(detector: Any, preparation: Preparation) -> Kernel:
+def hbos(detector: Any, preparation: Preparation) -> Form:
     """Rareness of each feature's histogram bin."""
     bins = [len(rarity) for rarity in detector.rarity_]
     edges = np.full((len(bins), max(bins) + 1), np.inf)
@@ -114,7 +114,7 @@ def hbos(detector: Any, preparation: Preparation) -> Kernel:
         found: Floats = -_bins(rows, *arrays).sum(axis=1)[:, None]
         return found
 
-    return kernel
+    return Form(kernel, arrays)
 
 
 @jit
@@ -147,7 +147,7 @@ def _bins(
     return X
 
 
-def pca(detector: Any, preparation: Preparation) -> Kernel:
+def pca(detector: Any, preparation: Preparation) -> Form:
     """Distances to the principal components, weighted."""
     varying = np.ascontiguousarray(detector.varying_, dtype=np.int64)
     learned = (detector.center_, detector.spread_, detector.components_, detector.weights_)
@@ -156,7 +156,7 @@ def pca(detector: Any, preparation: Preparation) -> Kernel:
         varying,
         *(np.ascontiguousarray(each, dtype=np.float64) for each in learned),
     )
-    return lambda rows: _distances(rows, *arrays).sum(axis=1)[:, None]
+    return Form(lambda rows: _distances(rows, *arrays).sum(axis=1)[:, None], arrays)
 
 
 @jit

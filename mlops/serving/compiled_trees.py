@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops.serving.compiled_rows import Floats, Kernel, NotCompiledError, Preparation, jit, prepared
+from mlops.serving.compiled_rows import Floats, Form, NotCompiledError, Preparation, jit, prepared
 
 Ints = NDArray[np.int32]
 
@@ -59,14 +59,11 @@ class Trees:
             np.ascontiguousarray(np.concatenate([tree.value for tree in trees]), dtype=np.float64),
         )
 
-    def sums(self, preparation: Preparation, start: Floats, *, single: bool) -> Kernel:
-        """A kernel that adds what the leaves say to `start`, shape (answers,)."""
+    def sums(self, preparation: Preparation, start: Floats, *, single: bool) -> Form:
+        """What the leaves say, added to `start`, shape (answers,)."""
         arrays = (*preparation.parts, self.roots, self.feature, self.threshold, self.children, self.value, start)
 
-        def kernel(rows: Floats) -> Floats:
-            return _sums(rows, *arrays, single)
-
-        return kernel
+        return Form(lambda rows: _sums(rows, *arrays, single), (*arrays, single))
 
 
 @jit
@@ -106,7 +103,7 @@ def _sums(
     return out
 
 
-def isolation_forest(forest: Any, preparation: Preparation) -> Kernel:
+def isolation_forest(forest: Any, preparation: Preparation) -> Form:
     """scikit-learn's `IsolationForest`: higher = more anomalous, before its offset."""
     lengths = zip(forest._decision_path_lengths, forest._average_path_length_per_tree, strict=True)
     trees = [
@@ -121,40 +118,39 @@ def isolation_forest(forest: Any, preparation: Preparation) -> Kernel:
     depths = Trees.of(trees).sums(preparation, np.zeros(1), single=True)
     denominator = len(trees) * usual
 
-    def kernel(rows: Floats) -> Floats:
-        found: Floats = 2 ** (-(depths(rows) / denominator))
-        return found
+    def link(found: Floats) -> Floats:
+        score: Floats = 2 ** (-(found / denominator))
+        return score
 
-    return kernel
+    return depths.then(link, denominator)
 
 
-def pyod_isolation_forest(detector: Any, preparation: Preparation) -> Kernel:
+def pyod_isolation_forest(detector: Any, preparation: Preparation) -> Form:
     """PyOD's `IForest`: scikit-learn's decision function, turned round."""
-    scores, offset = isolation_forest(detector.detector_, preparation), detector.detector_.offset_
-    return lambda rows: -1 * (-scores(rows) - offset)
+    scores, offset = isolation_forest(detector.detector_, preparation), float(detector.detector_.offset_)
+    return scores.then(lambda found: -1 * (-found - offset), offset)
 
 
-def forest(estimator: Any, preparation: Preparation) -> Kernel:
+def forest(estimator: Any, preparation: Preparation) -> Form:
     """The mean of a forest's trees: probabilities of a classifier, the value of a regressor."""
     trees = [_tree(each.tree_, _leaf_values(each)) for each in estimator.estimators_]
     total = Trees.of(trees)
     sums, count = total.sums(preparation, np.zeros(total.value.shape[1]), single=True), len(trees)
 
-    def kernel(rows: Floats) -> Floats:
-        found = sums(rows)
+    def link(found: Floats) -> Floats:
         found /= count
         return found
 
-    return kernel
+    return sums.then(link, count)
 
 
-def decision_tree(estimator: Any, preparation: Preparation) -> Kernel:
+def decision_tree(estimator: Any, preparation: Preparation) -> Form:
     """One tree."""
     tree = Trees.of([_tree(estimator.tree_, _leaf_values(estimator))])
     return tree.sums(preparation, np.zeros(tree.value.shape[1]), single=True)
 
 
-def gradient_boosting(estimator: Any, preparation: Preparation) -> Kernel:
+def gradient_boosting(estimator: Any, preparation: Preparation) -> Form:
     """A prior and a sum of small trees, through the loss's link where it is a classifier."""
     if estimator.init_ != "zero" and not type(estimator.init_).__name__.startswith("Dummy"):
         raise NotCompiledError(f"it starts from a {type(estimator.init_).__name__}")
@@ -169,10 +165,10 @@ def gradient_boosting(estimator: Any, preparation: Preparation) -> Kernel:
     if not hasattr(estimator, "predict_proba"):
         return raw
     loss = estimator._loss
-    return lambda rows: np.asarray(loss.predict_proba(raw(rows)), dtype=np.float64)
+    return raw.then(lambda found: np.asarray(loss.predict_proba(found), dtype=np.float64), type(loss).__name__)
 
 
-def hist_gradient_boosting(estimator: Any, preparation: Preparation) -> Kernel:
+def hist_gradient_boosting(estimator: Any, preparation: Preparation) -> Form:
     """The same with trees that were grown on histograms, over numbers in full precision."""
     width = estimator.n_trees_per_iteration_
     trees = []
@@ -188,8 +184,8 @@ def hist_gradient_boosting(estimator: Any, preparation: Preparation) -> Kernel:
     raw = Trees.of(trees).sums(preparation, start, single=False)
     loss = estimator._loss
     if hasattr(estimator, "predict_proba"):
-        return lambda rows: np.asarray(loss.predict_proba(raw(rows)), dtype=np.float64)
-    return lambda rows: np.asarray(loss.link.inverse(raw(rows)), dtype=np.float64)
+        return raw.then(lambda found: np.asarray(loss.predict_proba(found), dtype=np.float64), type(loss).__name__)
+    return raw.then(lambda found: np.asarray(loss.link.inverse(found), dtype=np.float64), type(loss.link).__name__)
 
 
 def _tree(tree: Any, value: Floats, columns: NDArray[Any] | None = None) -> Tree:

@@ -5,6 +5,7 @@ One rule: what is asked on every prediction stays within microseconds; what is r
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mlops.serving import replies
+from mlops.serving.answers import Answers
 from mlops.serving.log_frames import Rows
 from mlops.serving.log_spool import Spool
 from mlops.serving.metrics import ServingMetrics
@@ -51,8 +53,37 @@ class ModelMonitor:
         """
         seconds = time.perf_counter() - began
         answers = done.answers
-        scores = np.array(answers.score)
         sure = replies.confidence(answers)
+        scores = self._keep(live, asked, done, choice=choice, seconds=seconds, sure=sure)
+        self._metrics.request(self._served.name, 200)
+        self._metrics.answered(self._served.name, live.version, answers, sure, seconds)
+        if live.sketch is not None and not choice.experiment:
+            live.sketch.add(done.rows, scores)
+
+    def log_failure(self, live: Live, asked: Asked, *, choice: Choice, began: float) -> None:
+        """Keep the rows of a request that a variant of an experiment could not answer, without a score.
+
+        An experiment that did not count them would not see that a variant fails.
+        """
+        size = asked.size
+        rows = np.full((size, len(live.signature.features)), np.nan) if asked.rows is None else asked.rows
+        nothing = Answers([math.nan] * size, live.predictor.scorer.threshold)
+        seconds = time.perf_counter() - began
+        self._keep(live, asked, Done(rows, nothing), choice=choice, seconds=seconds, sure=None)
+
+    def _keep(
+        self,
+        live: Live,
+        asked: Asked,
+        done: Done,
+        *,
+        choice: Choice,
+        seconds: float,
+        sure: list[float | None] | None,
+    ) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """The rows in the log, if there is one; their scores."""
+        answers = done.answers
+        scores = np.array(answers.score)
         if self._spool is not None:
             fetched, mask = done.fetched, live.mask
             frame = Rows(
@@ -73,10 +104,7 @@ class ModelMonitor:
                 choice.experiment or None,
             )
             self._spool.append(live.number, frame, asked.size)
-        self._metrics.request(self._served.name, 200)
-        self._metrics.answered(self._served.name, live.version, answers, sure, seconds)
-        if live.sketch is not None and not choice.experiment:
-            live.sketch.add(done.rows, scores)
+        return scores
 
     def get_metrics(self) -> dict[str, Any]:
         """Requests by status, predictions by class, latency, confidence: of all processes."""

@@ -173,7 +173,12 @@ class Service:
             choice, chosen = self._choose(served, live, asked)
             if chosen.signature.features != live.signature.features:
                 asked = replace(read(chosen), request_id=asked.request_id)
-            done = await self._done(served, chosen, asked)
+            try:
+                done = await self._done(served, chosen, asked)
+            except Exception as error:
+                if choice.experiment and _its_own(error):
+                    self.monitors[served.name].log_failure(chosen, asked, choice=choice, began=began)
+                raise
         except RequestError as error:
             error.model = served.name
             raise
@@ -258,6 +263,11 @@ class Service:
             row, whose = done.rows[i : i + 1], asked.entities[i : i + 1]
             if score == score and not watch.submit(score, partial(_score, shadow, row, whose)):  # noqa: PLR0124 - NaN
                 return
+
+
+def _its_own(error: Exception) -> bool:
+    """Whether a request was not answered for what the version did, not for what the caller asked."""
+    return not isinstance(error, RequestError) or error.status == 422 or error.status >= 500
 
 
 def _score(live: Live, row: Floats, whose: Sequence[Any]) -> float:

@@ -24,6 +24,7 @@ GATE_NAMES = (
     "alert_budget_kept",
     "agrees_with_champion",
     "signature_unchanged",
+    "compiled_equals_plain",
     "latency",
     "size",
 )

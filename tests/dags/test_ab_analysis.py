@@ -66,6 +66,29 @@ def test_only_models_with_an_experiment_have_the_dag(
         assert dag.doc_md.count(question) == 1
 
 
+def test_only_models_with_a_canary_are_watched(
+    write_spec: Callable[..., Path], write_experiment: Callable[..., Path], parse: Callable[[], Any]
+) -> None:
+    """Every quarter of an hour, one run at a time; a run where no canary was started has nothing to do."""
+    name = "careful"
+    write_spec("tried")
+    write_spec(name)
+    write_experiment("trial", "tried")
+    write_experiment("step", name, kind="canary", metric=None, decision={})
+    bag = parse()
+    assert bag.import_errors == {}
+    assert {dag for dag in bag.dags if dag.startswith("ab_watch")} == {f"ab_watch__{name}"}
+    dag = bag.dags[f"ab_watch__{name}"]
+    assert (dag.catchup, dag.max_active_runs, list(dag.task_dict)) == (False, 1, ["watch"])
+    assert dag.timetable.summary == "*/15 * * * *"
+    for question in ("**Reads**", "**Writes**", "**If it fails**", "**Re-running**"):
+        assert dag.doc_md.count(question) == 1
+    result = dag.test()
+    assert str(result.state) == "success"
+    (done,) = result.get_task_instances()
+    assert done.xcom_pull(task_ids="watch")["outcome"] == "nothing_to_do"
+
+
 def test_a_wrong_experiment_is_an_import_error_and_takes_no_dag_down(
     write_spec: Callable[..., Path], write_experiment: Callable[..., Path], parse: Callable[[], Any]
 ) -> None:

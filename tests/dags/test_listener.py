@@ -75,7 +75,7 @@ def test_every_step_has_a_meaning() -> None:
     """No pipeline's failure is told in general words; a DAG of somebody else's is."""
     from mlops.pipelines import incidents
 
-    assert {*STEPS, "ab_analysis"} <= set(incidents.MEANING)
+    assert {*STEPS, "ab_analysis", "ab_watch"} <= set(incidents.MEANING)
     assert incidents.consequence("their_dag") == "The step is not done."
 
 

@@ -14,6 +14,7 @@ import pytest
 from mlops.data import partitions
 from mlops.errors import DataError, FeatureError, MLOpsError, SourceError, StorageError, TrainingError
 from mlops.models.evidence import evidence_hash
+from mlops.pipelines import serving
 from mlops.pipelines.tasks import STEPS
 from tests.e2e.conftest import FIRST, Team
 
@@ -47,6 +48,11 @@ def test_a_team_gets_a_champion_from_its_csv_files(team: Team) -> None:
     assert [told[s].outcome for s in ("training", "validation", "promotion", "inference")] == ["done"] * 4, told
     batch = told["inference"].record
     assert (batch["version"], batch["rows"], batch["scored_rows"]) == (1, 6 * 48, 6 * 48)
+    proven = next(gate for gate in told["validation"].record["gates"] if gate["name"] == "compiled_equals_plain")
+    assert (proven["verdict"], proven["decides"]) == ("pass", True)
+    served, _ = serving.load(team.services, team.services.spec("presses"), 1)
+    assert served.compiled, served.reason
+    assert f"On {served.proof.rows:,} validation rows" in proven["reason"]
     entry = team.services.ledger.history("presses")[-1]
     assert entry.body["evidence_hash"] == told["validation"].record["evidence_hash"]
     assert team.services.ledger.verify() == []

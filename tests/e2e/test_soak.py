@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from benchmarks import soak
+from benchmarks.soak_judged import report
 from tests.conftest import absent
 
 
@@ -21,7 +22,7 @@ def test_a_short_soak_holds() -> None:
     if shutil.which("redis-server") is None:
         absent("redis-server is not installed: apt-get install redis-server")
     found = soak.run(36, rate=60, peak_seconds=2, growth_mb=150, live_seconds=10)
-    assert found.faults == [], soak.report(found)
+    assert found.faults == [], report(found)
     happened = {"version 2 promoted", "Redis away", "Redis back", "version 3 promoted", "worker killed", "rolled back"}
     assert happened <= set(found.moments)
     assert len(found.heard.answered) > 500

@@ -73,6 +73,7 @@ def info(service: Service, served: Served) -> dict[str, Any]:
             "reason": predictor.reason,
             "largest_difference": predictor.largest_difference,
             "golden_rows": predictor.golden_rows,
+            "proof": as_plain(predictor.proof),
             "row_microseconds": round(1e6 * predictor.row_seconds, 1),
         },
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ import numpy as np
 import pytest
 
 from mlops.errors import FeatureError
+from mlops.models.scoring import Scorer
 from mlops.services import Services
+from mlops.serving import log_reading, log_writer
+from mlops.serving.compiled_rows import Floats
 from mlops.serving.log_spool import Spool
 from mlops.serving.requests import Entity
 from mlops.serving.served import Choice, Fetched
@@ -235,6 +239,37 @@ def test_a_router_chooses_who_answers(services: Services) -> None:
     assert post(made, "/predict", {"features": GOOD, "entity": "t7"}).json()["version"] == 2
     served.router = lambda _: Choice("gone", 99)
     assert post(made, "/predict", {"features": GOOD}).json()["version"] == 1
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), RuntimeError("broken")])
+@pytest.mark.parametrize("scorer", [FOREST, LOGISTIC], ids=["detector", "classifier"])
+def test_what_a_variant_could_not_answer_is_in_the_log_without_a_score(
+    services: Services, tmp_path: Path, scorer: Scorer, error: Exception
+) -> None:
+    """A treatment that fails leaves rows of its variant without a score; a champion's, and 4xx, leave none."""
+    spool = Spool(tmp_path / "spool", "w")
+    made = house(services, {"pumps": live(scorer, spool=spool)}, spool=spool)
+    served = made.service.models["pumps"]
+    good = live(scorer, 2, spool=spool)
+
+    def fails(_: Floats) -> Floats:
+        raise error
+
+    served.others[2] = replace(good, predictor=replace(good.predictor, kernels={None: fails}))
+    served.router = lambda unit: Choice("new", 2, "trial") if unit.startswith("t") else Choice("old", 1, "trial")
+    told = [post(made, "/predict", {"features": GOOD, "unit": unit, "request_id": unit}) for unit in ("t1", "c1")]
+    assert [each.status_code for each in told] == [422 if isinstance(error, ValueError) else 500, 200]
+    assert post(made, "/predict", {"features": {"pressure": 1}, "unit": "t2"}).status_code == 422
+    served.router = None
+    served.live = served.others[2]
+    assert post(made, "/predict", {"features": GOOD, "unit": "x"}).status_code >= 422
+    spool.close()
+    log_writer.publish(services.storage, spool.folder.parent)
+    kept = log_reading.read(services.storage, "pumps", *log_reading.days(services.storage, "pumps"))
+    found = kept.set_index("request_id")[["variant", "experiment", "model_version", "score", "flag", "temperature"]]
+    assert set(found.index) == {"t1", "c1"}
+    assert found.loc["t1"].fillna("none").tolist() == ["new", "trial", 2, "none", "none", GOOD["temperature"]]
+    assert np.isfinite(found.loc["c1", "score"])
 
 
 def test_a_shadow_answers_unseen(made: House) -> None:

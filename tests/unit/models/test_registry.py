@@ -172,7 +172,8 @@ def test_the_size_of_a_version_is_that_of_all_files_that_are_signed(
 ) -> None:
     """Counted in the folder itself; a pickle of the same scorer has another size."""
     version = registry.register(model, run=run, inputs_hash="h")
-    scorer, size = registry.load_sized(version)
+    loaded = registry.load_whole(version)
+    scorer, size = loaded.scorer, loaded.stored_bytes
     files = [path for path in folder_of(registry, version).rglob("*") if path.is_file()]
     assert {"MLmodel", "model.skops"} <= {path.name for path in files}
     assert size == sum(path.stat().st_size for path in files)

@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from mlops.models.packaging import serialised_bytes, signature_unchanged, size
+from mlops.models.packaging import compiled_equals_plain, serialised_bytes, signature_unchanged, size
 from mlops.models.scores import agrees_with_champion, events_found, score_distribution
 from mlops.spec import GatesSpec
 
@@ -97,3 +97,16 @@ def test_size_is_that_of_the_serialised_model() -> None:
     assert serialised_bytes(model) == len(pickle.dumps(model, protocol=5))
     assert size(2.0, None, limit=2.0).verdict == "pass"
     assert size(2.1, 1.0, limit=2.0).verdict == "fail"
+
+
+@pytest.mark.parametrize(
+    ("difference", "named", "verdict", "value"),
+    [(0.0, True, "pass", 0.0), (1e-9, True, "pass", 1e-9), (2e-9, True, "fail", 2e-9), (0.0, False, "fail", 0.0),
+     (float("inf"), True, "fail", None), (None, True, "cannot_tell", None)],
+)  # fmt: skip
+def test_a_compiled_form_must_be_within_its_limit(
+    difference: float | None, named: bool, verdict: str, value: float | None
+) -> None:
+    """A difference at the limit passes, one above or one that has no number fails, none at all cannot be told."""
+    gate = compiled_equals_plain(difference, 10, limit=1e-9, named=named)
+    assert (gate.verdict, gate.value, gate.decides) == (verdict, value, True)

@@ -522,6 +522,28 @@ def test_a_canary_that_harms_is_taken_back_while_the_day_is_under_way(trial: Tri
     assert ab_analysis.watch(trial.services, spec, FIRST).outcome == "nothing_to_do"
 
 
+def test_a_canary_that_does_not_answer_is_seen_in_the_prediction_log(trial: Trial) -> None:
+    """Without a table of outcomes, no score in the log is an error: a treatment that fails is taken back."""
+    services, spec = trial.services, trial.contenders.spec
+    canary = {"steps": [0.5], "min_units": 100}
+    route = trial.start(kind="canary", metric=None, canary=canary, outcomes={"source": None, "unit": ""}).route
+    when, rows = pd.Timestamp(FIRST, tz="UTC") + pd.Timedelta(hours=8), []
+    for i in range(300):
+        met = assign(route, f"d{i}")
+        score = None if met.variant == "challenger" and i % 4 == 0 else 0.5
+        rows.append((f"r{i}", 0, when, met.version, met.variant, f"d{i}", when, 900.0, score, None, None))
+    names = ["request_id", "row", "predicted_at", "model_version", "variant", spec.entity, "event_timestamp"]
+    table = pd.DataFrame(rows, columns=[*names, "latency_us", "score", "flag", "label"])
+    uri = f"{log_uri(services.storage, spec.name)}/date={FIRST}/one"
+    services.storage.write_table(uri, pa.Table.from_pandas(table, preserve_index=False))
+    (step,) = ab_canary.counts(services, spec, experiments.find(services, "trial"), FIRST)
+    silent = sum(row[8] is None for row in rows)
+    assert step.errors == (0, silent)
+    assert silent > 20
+    answer = ab_analysis.watch(services, spec, FIRST)
+    assert (answer.outcome, "errors" in answer.reason) == ("no", True)
+
+
 def test_a_unit_counts_in_the_step_in_which_it_came_first(trial: Trial) -> None:
     """Units of the first step that come again in the second are not counted again, whatever they meet there."""
     trial.start(kind="canary", metric=None, canary=CANARY)

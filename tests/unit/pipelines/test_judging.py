@@ -17,6 +17,7 @@ from mlops.models.scoring import Scorer
 from mlops.pipelines.judging import Player, blocks_of, judge_all
 from mlops.pipelines.training_set import Tables
 from mlops.records import GateResult
+from mlops.serving.compiled_proof import LIMIT, Proof, prove
 from mlops.spec import CandidateSpec, ModelSpec
 from mlops.spec.gates import GATE_NAMES
 
@@ -82,6 +83,41 @@ def test_the_size_that_is_judged_is_that_of_what_is_stored(megabytes: float, ver
     size = next(gate for gate in found if gate.name == "size")
     assert (size.verdict, size.value) == (verdict, megabytes)
     assert "(the champion 1.5)" in size.reason
+
+
+def compiled_gate(proof: Proof | None) -> GateResult:
+    """What the gate on the compiled form says of a challenger that is stored with a proof."""
+    night = planted.KINDS["equal"](np.random.default_rng(0))
+    challenger, champion = players_of(night)
+    challenger = dataclasses.replace(challenger, proof=proof)
+    found = judge_all(planted.SPEC, planted._record(night.tables), night.tables, challenger, champion)
+    return next(gate for gate in found if gate.name == "compiled_equals_plain")
+
+
+def test_the_compiled_form_that_was_signed_is_proven_on_the_validation_rows() -> None:
+    """The gate tells rows, the largest difference and its limit, and decides."""
+    night = planted.KINDS["equal"](np.random.default_rng(0))
+    holdout = night.tables.part("holdout")
+    gate = compiled_gate(prove(night.challenger, holdout))
+    assert (gate.verdict, gate.decides, gate.limit) == ("pass", True, LIMIT)
+    assert gate.value is not None
+    assert 0 <= gate.value <= 1e-12
+    assert gate.reason.startswith(f"On {len(holdout):,} validation rows")
+
+
+def test_a_form_that_is_not_the_signed_one_refuses_the_version() -> None:
+    """A proof that names other numbers than those of the scorer beside it is no proof."""
+    gate = compiled_gate(Proof(form="0" * 64, rows=9, largest_difference=0.0))
+    assert (gate.verdict, gate.decides) == ("fail", True)
+    assert "not the form that was proven and signed" in gate.reason
+
+
+@pytest.mark.parametrize("proof", [None, Proof(reason="it has no compiled form")])
+def test_where_the_plain_model_answers_the_gate_does_not_decide(proof: Proof | None) -> None:
+    """A model without a compiled form is not refused for that; the reason is shown."""
+    gate = compiled_gate(proof)
+    assert (gate.verdict, gate.decides, gate.value) == ("pass", False, None)
+    assert gate.reason == f"The plain model answers: {proof.reason if proof else 'it is not stored'}."
 
 
 def test_every_gate_that_is_asked_has_a_name_a_spec_may_give() -> None:

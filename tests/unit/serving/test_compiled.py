@@ -16,10 +16,12 @@ from mlops.errors import RegistryError
 from mlops.models import catalogue
 from mlops.models.scoring import Scorer
 from mlops.serving import compiled as compiling
-from mlops.serving.compiled_rows import Floats, Kernel, Preparation
+from mlops.serving.compiled_proof import Proof
+from mlops.serving.compiled_rows import Floats, Form, Preparation
 from mlops.serving.predictor import Predictor
 from mlops.spec import Task
 from tests.serving_models import FEATURES, fitted, rows, version
+from tests.serving_models import predictor as proven
 
 ROOT = Path(__file__).parents[3]
 EXACT = ("isolation_forest", "ecod", "copod", "hbos", "random_forest", "extra_trees", "decision_tree")
@@ -76,7 +78,7 @@ def test_compiled_says_what_plain_says(algorithm: str, task: Task) -> None:
     """Scores, probabilities, flags and labels agree on hard rows, alone and together; trees and tails to the bit."""
     for classes in (2, 3) if task == "classification" else (2,):
         scorer = fitted(algorithm, task, classes=classes)
-        predictor = Predictor.of(version(), scorer, rows(50))
+        predictor = proven(scorer, rows(50))
         assert predictor.compiled, predictor.reason
         frame = hard_rows()
         plain, ours = scorer.predict(frame), predictor.answers(asked(frame), [None] * len(frame))
@@ -98,7 +100,7 @@ def test_compiled_says_what_plain_says(algorithm: str, task: Task) -> None:
 def test_every_scale_is_followed(scale: str) -> None:
     """However rows are scaled, the compiled forest scores them as the plain one."""
     scorer = fitted("isolation_forest", scale=scale)
-    predictor = Predictor.of(version(), scorer)
+    predictor = proven(scorer)
     assert predictor.compiled
     np.testing.assert_array_equal(predictor.answers(asked(rows(80)), [None] * 80).score, scorer.score(rows(80)))
 
@@ -123,13 +125,13 @@ def _pair(algorithm: str) -> tuple[Scorer, Predictor]:
     if algorithm in PAIRS:
         return PAIRS[algorithm]
     scorer = fitted(algorithm)
-    return scorer, Predictor.of(version(), scorer)
+    return scorer, proven(scorer)
 
 
 def test_a_model_per_entity_answers_for_each_with_its_own() -> None:
     """Each device's rows are scored by its model; a stranger gets no score."""
     scorer = fitted("isolation_forest", per_entity=True)
-    predictor = Predictor.of(version(), scorer, rows(50))
+    predictor = proven(scorer, rows(50))
     assert predictor.compiled
     frame = rows(40).assign(device_id=[f"d{i % 5}" for i in range(40)])
     ours = predictor.answers(asked(frame), frame["device_id"].tolist())
@@ -150,7 +152,7 @@ def test_a_class_that_an_entity_has_not_seen_has_probability_zero() -> None:
         seed=0,
     )
     scorer = built.fit(frame, y)
-    predictor = Predictor.of(version(), scorer)
+    predictor = proven(scorer)
     assert predictor.compiled
     ours = predictor.answers(asked(frame[:8]), frame["device_id"][:8].tolist())
     plain = scorer.predict(frame[:8])[["proba_0", "proba_1", "proba_2"]].to_numpy()
@@ -166,22 +168,23 @@ def test_a_kernel_that_differs_does_not_serve(wrong_by: float, monkeypatch: pyte
 
     right = compiled_tails.hbos
 
-    def wrong(detector: object, preparation: Preparation) -> Kernel:
-        kernel = right(detector, preparation)
-        return lambda found: kernel(found) + wrong_by * (found[:, :1] > 1)
+    def wrong(detector: object, preparation: Preparation) -> Form:
+        form = right(detector, preparation)
+        return Form(lambda found: form(found) + wrong_by * (found[:, :1] > 1), form.numbers)
 
     monkeypatch.setattr(compiled_tails, "hbos", wrong)
     scorer = fitted("hbos")
-    predictor = Predictor.of(version(), scorer, rows(50))
+    predictor = proven(scorer, rows(50))
     assert not predictor.compiled
-    assert "differs by" in predictor.reason
+    apart = r"differs by \d\.\d+e-07" if wrong_by == 1e-6 else "flags, labels or misses other rows"
+    assert re.fullmatch(f"its compiled form {apart} on 80 validation rows", predictor.reason)
     np.testing.assert_array_equal(predictor.answers(asked(rows(9)), [None] * 9).score, scorer.score(rows(9)))
 
 
 def test_what_has_no_compiled_form_is_served_plainly() -> None:
     """A k-nearest-neighbours detector answers, and the predictor says why it does so plainly."""
     scorer = fitted("knn")
-    predictor = Predictor.of(version(), scorer)
+    predictor = proven(scorer)
     assert (predictor.compiled, predictor.reason) == (False, "KNN has no compiled form")
     np.testing.assert_array_equal(predictor.answers(asked(rows(9)), [None] * 9).score, scorer.score(rows(9)))
 
@@ -208,7 +211,7 @@ def test_a_version_without_finite_scores_must_not_answer() -> None:
             return PLAIN.predict(frame).assign(score=np.nan)
 
     with pytest.raises(RegistryError, match="no finite score"):
-        Predictor.of(version(7), Silent())  # type: ignore[arg-type]
+        Predictor.of(version(7), Silent(), proof=Proof(reason="nobody asks"))  # type: ignore[arg-type]
 
 
 PLAIN = fitted("hbos")
@@ -217,7 +220,7 @@ PLAIN = fitted("hbos")
 def test_contributions_are_what_each_feature_adds() -> None:
     """A feature at its median contributes nothing; of an additive detector they add up to the distance from medians."""
     scorer = fitted("hbos")
-    predictor = Predictor.of(version(), scorer)
+    predictor = proven(scorer)
     unit = scorer.units[None]
     row = np.array([[*unit.medians]])
     row[0, 1] = 40.0
