@@ -33,6 +33,7 @@ from benchmarks.serving_others import route as route_of
 
 SECONDS = float(os.environ.get("BENCH_SECONDS", "4"))
 CONNECTIONS = 8
+OWN = ("mlops serve", "bare route")  # asked in our form
 MODELS = os.environ.get("BENCH_MODELS", " ".join(ALGORITHMS)).split()  # the isolation forest is always one of them
 LUA = """
 local bodies = {{ {bodies} }}
@@ -66,32 +67,28 @@ def main() -> None:
         home = Path(folder)
         environ, places = installation(home)
         rates: dict[tuple[str, int, str], float] = {}
-        with started(bare(home), environ, "/predict", home) as (url, process):
-            for count in (1, 100):
-                _measure(
-                    table, rates, ("-", count, "bare route"), f"{url}/predict", _bodies(count, "ours"), process, home
-                )
         for name in MODELS:
-            for contender, (command, path) in (contenders(name, places) | others(places[name], home)).items():
+            beside = {"bare route": (bare(home), "/predict")} | contenders(name, places) | others(places[name], home)
+            for contender, (command, path) in beside.items():
                 try:
                     with started(command, environ, path, home) as (url, process):
                         for count in (1, 100):
-                            ours = "/predict" if count == 1 else "/predict/batch"
-                            route = ours if contender == "mlops serve" else route_of(contender)
-                            bodies = _bodies(count, "ours" if contender == "mlops serve" else "mlflow")
+                            ours = "/predict/batch" if count > 1 and contender != "bare route" else "/predict"
+                            route = ours if contender in OWN else route_of(contender)
+                            bodies = _bodies(count, "ours" if contender in OWN else "mlflow")
                             _measure(table, rates, (name, count, contender), url + route, bodies, process, home)
                         if (name, contender) == ("isolation_forest", "mlops serve"):
                             half = _half(rates[name, 1, contender], f"{url}/predict", home)
                 except RuntimeError as error:
-                    if contender in ("mlops serve", "mlflow models serve"):
+                    if contender in (*OWN, "mlflow models serve"):
                         raise
                     print(f"{contender} is left out for {name}: {error}")
         Console(width=110).print(table)
-        ours = rates["isolation_forest", 1, "mlops serve"]
-        print(
-            f"isolation forest, 1 row: {ours / rates['isolation_forest', 1, 'mlflow models serve']:.0f} times "
-            f"mlflow models serve, {100 * ours / rates['-', 1, 'bare route']:.0f} % of the bare route"
-        )
+        for name in MODELS:
+            ours, theirs, limit = (
+                rates[name, 1, each] for each in ("mlops serve", "mlflow models serve", "bare route")
+            )
+            print(f"{name}, 1 row: {ours / theirs:.0f} times mlflow models serve, {ours / limit:.0%} of the bare route")
         print(f"at {half.rate:,.0f} requests/s, about half of the peak: p50 {half.p50:.2f} ms, p99 {half.p99:.2f} ms")
         print("log and metrics per prediction: " + ", ".join(f"{k} {v:.1f} µs" for k, v in _overhead(home).items()))
 

@@ -7,6 +7,7 @@ What a container comes to is said by its image: `…:crash` ends at once with co
 from __future__ import annotations
 
 import json
+import re
 import struct
 import threading
 import uuid
@@ -112,7 +113,9 @@ class Handler(BaseHTTPRequestHandler):
         address = urlsplit(self.path)
         asked = {name: values[-1] for name, values in parse_qs(address.query, keep_blank_values=True).items()}
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        parts = [part for part in address.path.split("/") if part and part != f"v{API}"]
+        parts = [
+            part for part in re.sub(r"^/v\d+\.\d+/", "/", address.path).split("/") if part
+        ]  # an older command's, too
         try:
             with self.engine.lock:
                 self._count(address.path)

@@ -80,7 +80,7 @@ def test_only_models_with_a_canary_are_watched(
     assert {dag for dag in bag.dags if dag.startswith("ab_watch")} == {f"ab_watch__{name}"}
     dag = bag.dags[f"ab_watch__{name}"]
     assert (dag.catchup, dag.max_active_runs, list(dag.task_dict)) == (False, 1, ["watch"])
-    assert dag.timetable.summary == "*/15 * * * *"
+    assert dag.timetable.expression == "*/15 * * * *"
     for question in ("**Reads**", "**Writes**", "**If it fails**", "**Re-running**"):
         assert dag.doc_md.count(question) == 1
     result = dag.test()

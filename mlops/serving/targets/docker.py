@@ -32,6 +32,7 @@ from mlops.spec.deployment import cores, size_bytes
 
 DIGEST = "dev.mlops.deployment"  # label: digest of the deployment
 POLL_SECONDS = 1.0
+_AWAY = ("cannot connect to the docker daemon", "failed to connect to the docker api")  # by version of the command
 _COMMAND_SECONDS = 600  # an image may have to be pulled
 _END_SECONDS = 60  # what was asked is answered, what was answered is written
 _LOG_LINES = 15
@@ -240,6 +241,6 @@ def _url(port: int) -> str:
 
 
 def _refusal(command: str, said: str) -> DeploymentError:
-    away = "cannot connect to the docker daemon" in said.lower()
+    away = any(words in said.lower() for words in _AWAY)
     hint = "Is the engine running? DOCKER_HOST or `docker context` says which." if away else ""
     return DeploymentError(f"docker {command} failed: {said.strip()}", hint=hint)

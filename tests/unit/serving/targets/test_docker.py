@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -150,6 +151,23 @@ def test_cut_short_anywhere_the_same_call_ends_in_the_same_state(desk: Desk, sto
     assert desk.deploy(TWO).digest == TWO.digest
     assert desk.engine.running() == {NAME: "mlops:2"}
     assert desk.engine.containers.keys() == {NAME}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Cannot connect to the Docker daemon at tcp://127.0.0.1:9. Is the docker daemon running?",
+        "failed to connect to the docker API at tcp://127.0.0.1:9; check if the address is correct",
+    ],
+)
+def test_an_engine_that_is_away_is_told_in_whichever_words_the_command_has(tmp_path: Path, words: str) -> None:
+    """Older and newer versions of `docker` say it otherwise; the hint is the same."""
+    program = tmp_path / "docker"
+    program.write_text(f"#!/bin/sh\necho {shlex.quote(words)} >&2\nexit 1\n")
+    program.chmod(0o755)
+    target = DockerTarget({"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}, "here")
+    with pytest.raises(DeploymentError, match="Is the engine running"):
+        target.running("pumps")
 
 
 def test_no_engine_no_program_no_value_and_a_taken_port_are_told(desk: Desk, environment: dict[str, str]) -> None:
