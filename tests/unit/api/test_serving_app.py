@@ -300,7 +300,7 @@ def test_numbers_are_told(made: House, tmp_path: Path) -> None:
     assert told["predictions"]["cannot_tell"] == 1
     assert sum(told["predictions"].values()) == 4
     assert told["mean_confidence"] is None
-    assert 0 < told["latency_ms"]["p50"] <= told["latency_ms"]["p99"] < 1_000
+    assert 0 < told["latency_ms"]["p50"] <= told["latency_ms"]["p99"] < 60_000
 
 
 def test_the_openapi_document_covers_every_route(made: House) -> None:

@@ -132,17 +132,22 @@ def test_whoever_is_taken_over_finds_out_at_its_next_check(url: str) -> None:
 
 def test_a_database_that_comes_back_finds_the_lease_kept(url: str, tmp_path: Path) -> None:
     """A beat that fails is tried again: the lease outlives a short outage."""
-    leases = Leases(url)
-    with keep(leases, "run/a", "one", 1.0):
+    leases, refused = Leases(url), 0
+    began = time.monotonic()
+    with keep(leases, "run/a", "one", 4.0):
         engine = leases._database.engine
         failing = True
 
         @sa.event.listens_for(engine, "begin")
         def refuse(_connection: object) -> None:
+            nonlocal refused
             if failing:
+                refused += 1
                 raise sa.exc.OperationalError("", {}, Exception("connection lost"))
 
-        time.sleep(0.6)
+        while refused == 0 and time.monotonic() - began < 4.0:
+            time.sleep(0.05)
         failing = False
-        time.sleep(0.6)
+        assert refused, "no beat has met the outage"
+        time.sleep(max(0.0, 4.5 - (time.monotonic() - began)))  # past the end of what was leased at first
         assert leases.living("run/") == {"run/a": "one"}

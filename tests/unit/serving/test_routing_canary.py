@@ -129,7 +129,7 @@ def test_a_shadow_that_fails_or_hangs_never_touches_the_answer() -> None:
         time.sleep(0.005)
     began = time.perf_counter()
     fits = [shadow.submit(0.5, lambda: 0.5) for _ in range(50)]
-    assert time.perf_counter() - began < 0.5
+    assert time.perf_counter() - began < 10  # of the 20 s that the answer is stuck
     assert fits.count(True) <= 3
     release.set()
     shadow.close()
