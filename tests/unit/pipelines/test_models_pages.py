@@ -74,6 +74,7 @@ def test_a_model_shows_its_nights_champions_and_evidence(visitor: Visitor) -> No
     """The night of the promotion, the night of the refusal with its reason, and links to what was kept."""
     page = visitor.get(f"/models/{visitor.name}")
     assert "<b>Version 1 is champion</b>" in page
+    assert f'<a href="{visitor.name}/{NIGHT}/evidence-v1.html">The evidence it stands on</a>' in page
     assert page.index("version 2 refused") < page.index("version 1 passed"), "the newest night comes first"
     assert "better than champion: AUC .91 against .88." in page
     links = set(re.findall(r'href="([^"]+)"', page)) - {"../models"}
@@ -98,6 +99,8 @@ def test_steps_incidents_and_what_waits_are_shown(visitor: Visitor, contenders: 
     assert re.search(r"monitoring</td> <td>2026-03-03</td>.{0,120}>no</span>", page)
     assert "Moved &lt;b&gt;far&lt;/b&gt;." in page
     assert "1 incident" in visitor.get("/models")
+    services.alerts.resolve_by_hand(services.alerts.find(f"{spec.name}/drift").number, by="ann")
+    assert "1 incident" not in visitor.get("/models")
     assert [step.tone for step in overview.overview(services, services.spec(visitor.name)).steps][-1] == "bad"
 
 
