@@ -76,9 +76,13 @@ def prove(scorer: PlainScorer, validation: pd.DataFrame) -> Proof:
         return Proof(reason=str(error))
     if validation.empty:
         return Proof(reason="there were no validation rows to prove its compiled form on")
-    largest = _apart(scorer, forms, *made_up(scorer))
-    for start in range(0, len(validation), _AT_ONCE):
-        largest = max(largest, _apart(scorer, forms, *as_rows(scorer, validation.iloc[start : start + _AT_ONCE])))
+    parts = (validation.iloc[start : start + _AT_ONCE] for start in range(0, len(validation), _AT_ONCE))
+    try:
+        largest = _apart(scorer, forms, *made_up(scorer))
+        for part in parts:
+            largest = max(largest, _apart(scorer, forms, *as_rows(scorer, part)))
+    except Exception as error:  # noqa: BLE001 - whatever a kernel stumbles over, the scorer itself can answer
+        return Proof(reason=f"its compiled form fails: {type(error).__name__}: {error}".partition("\n")[0])
     if largest > LIMIT:
         apart = f"differs by {largest:.3g}" if isfinite(largest) else "flags, labels or misses other rows"
         reason = f"its compiled form {apart} on {len(validation):,} validation rows"

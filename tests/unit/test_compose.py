@@ -31,7 +31,8 @@ def _compose_command() -> list[str]:
     for command in (["docker", "compose"], ["docker-compose"]):
         if shutil.which(command[0]):
             asked = subprocess.run([*command, "version", "--short"], capture_output=True, text=True, check=False)
-            if asked.returncode == 0 and int(asked.stdout.strip().lstrip("v").split(".")[0]) >= 2:
+            version = re.match(r"v?(\d+)\.", asked.stdout)  # some commands without the plugin print their help instead
+            if asked.returncode == 0 and version and int(version[1]) >= 2:
                 return command
     return []
 
@@ -236,7 +237,8 @@ def test_compose_accepts_the_file_with_what_make_env_writes(tmp_path: Path) -> N
         (tmp_path / ".env").write_text(text)
         given = ["--file", str(ROOT / "docker-compose.yaml"), "--env-file", str(tmp_path / ".env")]
         run = subprocess.run([*COMPOSE_COMMAND, *given, "config"], capture_output=True, text=True, check=False)
-        assert (run.returncode, run.stderr) == (0, "")
+        assert run.returncode == 0, run.stderr
+        assert "is not set" not in run.stderr  # a variable; what else a version of Compose warns of is its own affair
         filled = run.stdout
     else:
         filled = _filled(TEXT, _settings(text))

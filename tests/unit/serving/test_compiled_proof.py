@@ -12,7 +12,7 @@ from mlops.errors import RegistryError
 from mlops.models import serialization
 from mlops.serving import compiled_tails
 from mlops.serving.compiled_proof import LIMIT, Proof, digest_of, forms_of, prove
-from mlops.serving.compiled_rows import Form, Preparation
+from mlops.serving.compiled_rows import Floats, Form, Preparation
 from mlops.serving.predictor import Predictor
 from mlops.spec import Task
 from tests.serving_models import FEATURES, fitted, rows, version
@@ -112,6 +112,21 @@ def test_a_kernel_that_has_changed_since_is_found_on_golden_rows(monkeypatch: py
     predictor = served(proof)
     assert not predictor.compiled
     assert "golden rows" in predictor.reason
+
+
+def test_a_kernel_that_fails_is_no_reason_to_lose_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it stumbled over is the reason why the plain scorer serves."""
+
+    def broken(detector: object, preparation: Preparation) -> Form:
+        def kernel(found: Floats) -> Floats:
+            raise ZeroDivisionError("no rows\nat all")
+
+        return Form(kernel, ())
+
+    monkeypatch.setattr(compiled_tails, "hbos", broken)
+    proof = prove(fitted("hbos"), UNSEEN)
+    assert (proof.form, proof.reason) == ("", "its compiled form fails: ZeroDivisionError: no rows")
+    assert not served(proof).compiled
 
 
 def test_without_validation_rows_nothing_is_proven() -> None:
