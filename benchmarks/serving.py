@@ -3,8 +3,9 @@
 Every contender is one worker on this machine, asked by `wrk` (Debian: apt-get install wrk) from the same cores, for
 BENCH_SECONDS (default 4) with 8 connections, the same rows of the same model. Everything on: signature verified at
 load, validation, prediction log, metrics, following the champion. The bare route answers a constant: the limit of
-uvicorn and Starlette. MLServer and BentoML: benchmarks/serving_others.py. BENCH_MODELS="isolation_forest" asks that
-model alone. Then what the log and the metrics cost per prediction, within a process.
+uvicorn and Starlette. *CPU* is what all processes of a contender spent per request, which other work beside it moves
+less than the rate. MLServer and BentoML: benchmarks/serving_others.py. BENCH_MODELS="isolation_forest" asks that model
+alone. Then what the log and the metrics cost per prediction, within a process.
 """
 
 from __future__ import annotations
@@ -27,7 +28,17 @@ import psutil  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.serving_contenders import ALGORITHMS, FEATURES, ROOT, bare, contenders, installation, memory, started
+from benchmarks.serving_contenders import (
+    ALGORITHMS,
+    FEATURES,
+    ROOT,
+    bare,
+    contenders,
+    cpu_seconds,
+    installation,
+    memory,
+    started,
+)
 from benchmarks.serving_others import others
 from benchmarks.serving_others import route as route_of
 
@@ -55,6 +66,7 @@ class Load:
     rate: float  # [requests/s]
     p50: float  # [ms]
     p99: float  # [ms]
+    requests: int
 
 
 def main() -> None:
@@ -62,7 +74,8 @@ def main() -> None:
     if shutil.which("wrk") is None:
         print("wrk is not installed (apt-get install wrk); left out")
         return
-    table = Table("model", "rows", "contender", "requests/s", "p50 [ms]", "p99 [ms]", "memory [MB]", "load")
+    names = ("requests/s", "p50 [ms]", "p99 [ms]", "CPU [µs]", "memory [MB]", "load")
+    table = Table("model", "rows", "contender", *names)
     with tempfile.TemporaryDirectory(prefix="bench-serving-") as folder:
         home = Path(folder)
         environ, places = installation(home)
@@ -104,9 +117,12 @@ def _measure(
 ) -> None:
     load = os.getloadavg()[0]
     _wrk(url, bodies, home, seconds=1)
+    family = [process, *process.children(recursive=True)]
+    before = sum(map(cpu_seconds, family))
     found = _wrk(url, bodies, home)
+    spent = sum(map(cpu_seconds, family)) - before
     rates[what] = found.rate
-    largest = max((memory(p) for p in [process, *process.children(recursive=True)]), default=0.0)
+    largest = max(map(memory, family))
     name, count, contender = what
     table.add_row(
         name,
@@ -115,6 +131,7 @@ def _measure(
         f"{found.rate:,.0f}",
         f"{found.p50:.2f}",
         f"{found.p99:.2f}",
+        f"{1e6 * spent / found.requests:,.0f}",
         f"{largest:.0f}",
         f"{load:.1f}",
     )
@@ -144,7 +161,8 @@ def _wrk(
         raise RuntimeError(f"{url} did not answer every request:\n{told}")
     shares = dict(re.findall(r"^\s+(50|99)%\s+(\S+)", told, re.MULTILINE))
     (rate,) = re.findall(r"Requests/sec:\s+(\S+)", told)
-    return Load(float(rate), _milliseconds(shares["50"]), _milliseconds(shares["99"]))
+    (requests,) = re.findall(r"(\d+) requests in", told)
+    return Load(float(rate), _milliseconds(shares["50"]), _milliseconds(shares["99"]), int(requests))
 
 
 def _milliseconds(text: str) -> float:

@@ -112,6 +112,15 @@ def memory(process: psutil.Process) -> float:
         return 0.0
 
 
+def cpu_seconds(process: psutil.Process) -> float:
+    """What a process has spent so far [s]; 0 if it is gone."""
+    try:
+        spent = process.cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(spent.user + spent.system)
+
+
 def installation(home: Path) -> tuple[dict[str, str], dict[str, str]]:
     """Three registered champions in an installation of their own; its environment, and where their files lie."""
     from mlops.config import MLOpsConfig
