@@ -15,7 +15,8 @@ import pandas as pd
 
 from mlops.models import catalogue, gates
 from mlops.models.scoring import Scorer
-from mlops.pipelines.judging import Player, judge_all
+from mlops.pipelines.judging import judge_all
+from mlops.pipelines.players import Player
 from mlops.pipelines.training_set import Tables
 from mlops.records import GateResult, ModelVersion, TrainingSet
 from mlops.spec import CandidateSpec, ModelSpec

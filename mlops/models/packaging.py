@@ -55,33 +55,34 @@ def signature_unchanged(
 
 
 def compiled_equals_plain(
-    difference: float | None, rows: int, *, limit: float, plain_because: str = "", named: bool = True
+    difference: float | None, rows: int, *, limit: float, plain_because: str = "", problem: str = ""
 ) -> GateResult:
     """The compiled form that was signed with the model answers as the model does.
 
     Where the plain model answers, there is nothing to refuse: the gate says why, and does not decide.
 
     Args:
-        difference: the largest between the two on the validation rows, relative above 1; None: not compared.
+        difference: the largest between the two on the validation rows, relative above 1; None: not comparable.
         rows: of these.
         limit: largest difference.
         plain_because: why no compiled form was signed; "": one was.
-        named: whether the form is the one that the signed proof names.
+        problem: why the one that was signed must not serve; "": nothing was found.
     """
     name = "compiled_equals_plain"
     if plain_because:
         reason = f"The plain model answers: {plain_because}."
         return GateResult(name, "pass", reason, None, limit, decides=False)
+    if problem:
+        reason = f"A compiled form was proven and signed, but {problem}."
+        return GateResult(name, "fail", reason, difference, limit)
     if difference is None:
         return GateResult(name, "cannot_tell", "The compiled form was not compared.", None, limit)
-    apart = f"at most {number(difference)} from" if np.isfinite(difference) else "not comparable with"
+    kept = difference <= limit
     reason = (
-        f"On {rows:,} validation rows the compiled form is {apart} the plain model, "
-        f"{'within' if difference <= limit else 'above'} {number(limit)}"
-        f"{'' if named else '; it is not the form that was proven and signed'}."
+        f"On {rows:,} validation rows the compiled form is at most {number(difference)} from the plain model, "
+        f"{'within' if kept else 'above'} {number(limit)}."
     )
-    value = difference if np.isfinite(difference) else None
-    return GateResult(name, "pass" if named and difference <= limit else "fail", reason, value, limit)
+    return GateResult(name, "pass" if kept else "fail", reason, difference, limit)
 
 
 def size(megabytes: float, champion_megabytes: float | None, *, limit: float) -> GateResult:

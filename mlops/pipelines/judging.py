@@ -6,10 +6,8 @@ One rule: every gate is judged, also when one has failed, so that the evidence i
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,37 +18,14 @@ from mlops.models import gates, thresholds
 from mlops.models.comparison import METRICS, stretches, time_blocks
 from mlops.models.scoring import Scorer
 from mlops.models.weighted_metrics import one_against_the_rest
+from mlops.pipelines import players
 from mlops.pipelines import training_set as sets
 from mlops.pipelines.night import instants
-from mlops.records import GateResult, ModelVersion, TrainingSet
-from mlops.serving.compiled_proof import Proof, prove
+from mlops.pipelines.players import Player
+from mlops.records import GateResult, TrainingSet
 from mlops.spec import ModelSpec
 
-LATENCY_CALLS = 30
 INJECTED = "injected faults"
-
-
-@dataclass(frozen=True)
-class Player:
-    """A version and its scorer.
-
-    Args:
-        version: who is judged.
-        scorer: what was loaded.
-        stored_bytes: size of all its files, as they are stored and signed; None: it is not stored, its pickle counts.
-        proof: of its compiled form, as it is stored and signed; None: it is not stored.
-    """
-
-    version: ModelVersion
-    scorer: Scorer
-    stored_bytes: int | None = None
-    proof: Proof | None = None
-
-    @cached_property
-    def megabytes(self) -> float:
-        """Its size [MB]."""
-        size = gates.serialised_bytes(self.scorer) if self.stored_bytes is None else self.stored_bytes
-        return size / 1e6
 
 
 @dataclass(frozen=True)
@@ -102,16 +77,7 @@ def judge_all(
         *_parts(spec, judged),
         *_alarms(spec, judged, holdout, scores, challenger.scorer, champion),
         *_agreement(spec, judged),
-        gates.signature_unchanged(
-            challenger.scorer.features,
-            champion.scorer.features if champion else None,
-            classes=challenger.scorer.classes,
-            champion_classes=champion.scorer.classes if champion else (),
-            declared=spec.gates.signature_changes,
-        ),
-        _compiled(challenger, holdout),
-        gates.latency(_milliseconds(challenger.scorer, holdout), limit=spec.gates.max_row_latency_ms),
-        gates.size(challenger.megabytes, champion.megabytes if champion else None, limit=spec.gates.max_size_mb),
+        *players.as_served(spec, challenger, champion, holdout),
     ]
     advisory = set(spec.gates.advisory)
     return [dataclasses.replace(gate, decides=gate.decides and gate.name not in advisory) for gate in found]
@@ -326,27 +292,3 @@ def _agreement(spec: ModelSpec, judged: Judged) -> list[GateResult]:
     if judged.source == "labels" or judged.champion is None:
         return []
     return [gates.agrees_with_champion(judged.challenger, judged.champion, least=spec.gates.min_agreement)]
-
-
-def _compiled(challenger: Player, holdout: pd.DataFrame) -> GateResult:
-    """The form that was proven when the version was registered, proven anew on the files that are judged."""
-    signed = challenger.proof or Proof(reason="it is not stored")
-    if signed.reason:
-        return gates.compiled_equals_plain(
-            signed.largest_difference, signed.rows, limit=signed.limit, plain_because=signed.reason
-        )
-    found = prove(challenger.scorer, holdout)
-    return gates.compiled_equals_plain(
-        found.largest_difference, found.rows, limit=found.limit, named=found.form == signed.form
-    )
-
-
-def _milliseconds(scorer: Scorer, rows: pd.DataFrame) -> list[float]:
-    """Time of calls with one row, the first left out."""
-    spent = []
-    for i in range(min(LATENCY_CALLS, len(rows))):
-        row = rows.iloc[[i]]
-        started = time.perf_counter()
-        scorer.score(row)
-        spent.append(1_000 * (time.perf_counter() - started))
-    return spent[1:]

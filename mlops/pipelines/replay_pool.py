@@ -26,8 +26,9 @@ from mlops.models.scoring import Scorer
 from mlops.pipelines import labelled, training
 from mlops.pipelines import training_set as sets
 from mlops.pipelines.evaluation import measure_scores
-from mlops.pipelines.judging import Player, judge_all
+from mlops.pipelines.judging import judge_all
 from mlops.pipelines.night import as_of, entity_rows, inputs_hash, judged_until
+from mlops.pipelines.players import Player
 from mlops.records import ModelVersion, TrainingSet, from_dict, to_dict
 from mlops.services import Services
 from mlops.spec import ModelSpec

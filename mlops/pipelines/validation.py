@@ -17,8 +17,9 @@ from pathlib import Path
 from mlops.errors import NoDataError
 from mlops.models import evidence, gates
 from mlops.pipelines import training_set as sets
-from mlops.pipelines.judging import Player, judge_all
+from mlops.pipelines.judging import judge_all
 from mlops.pipelines.night import report, report_uri
+from mlops.pipelines.players import Player
 from mlops.records import GateDecision, ModelVersion, Outcome, StepReport, TrainingSet, Verdict, from_dict, to_dict
 from mlops.services import Services
 from mlops.serving import compiled_proof
@@ -113,7 +114,10 @@ def inputs_hash(
 def code_hash() -> str:
     """sha256 over the code that judges, as it is on disk: a commit alone does not tell of uncommitted changes."""
     here = Path(__file__).parent
-    files = [*sorted((here.parent / "models").glob("*.py")), here / "judging.py", here / "validation.py"]
+    files = [
+        *sorted((here.parent / "models").glob("*.py")),
+        *(here / f"{name}.py" for name in ("judging", "players", "validation")),
+    ]
     proof = ("answers.py", "asking.py", "compiled*.py")
     files += sorted(path for name in proof for path in (here.parent / "serving").glob(name))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

@@ -100,13 +100,12 @@ def test_size_is_that_of_the_serialised_model() -> None:
 
 
 @pytest.mark.parametrize(
-    ("difference", "named", "verdict", "value"),
-    [(0.0, True, "pass", 0.0), (1e-9, True, "pass", 1e-9), (2e-9, True, "fail", 2e-9), (0.0, False, "fail", 0.0),
-     (float("inf"), True, "fail", None), (None, True, "cannot_tell", None)],
+    ("difference", "problem", "verdict"),
+    [(0.0, "", "pass"), (1e-9, "", "pass"), (2e-9, "", "fail"), (0.0, "it is another", "fail"),
+     (None, "it fails", "fail"), (None, "", "cannot_tell")],
 )  # fmt: skip
-def test_a_compiled_form_must_be_within_its_limit(
-    difference: float | None, named: bool, verdict: str, value: float | None
-) -> None:
-    """A difference at the limit passes, one above or one that has no number fails, none at all cannot be told."""
-    gate = compiled_equals_plain(difference, 10, limit=1e-9, named=named)
-    assert (gate.verdict, gate.value, gate.decides) == (verdict, value, True)
+def test_a_compiled_form_must_be_within_its_limit(difference: float | None, problem: str, verdict: str) -> None:
+    """A difference at the limit passes, one above or another problem fails, none at all cannot be told."""
+    gate = compiled_equals_plain(difference, 10, limit=1e-9, problem=problem)
+    assert (gate.verdict, gate.value, gate.decides) == (verdict, difference, True)
+    assert problem in gate.reason

@@ -14,10 +14,13 @@ import pytest
 from benchmarks import planted
 from mlops.models import catalogue, gates
 from mlops.models.scoring import Scorer
-from mlops.pipelines.judging import Player, blocks_of, judge_all
+from mlops.pipelines.judging import blocks_of, judge_all
+from mlops.pipelines.players import Player
 from mlops.pipelines.training_set import Tables
 from mlops.records import GateResult
+from mlops.serving import compiled_linear
 from mlops.serving.compiled_proof import LIMIT, Proof, prove
+from mlops.serving.compiled_rows import Form, Preparation
 from mlops.spec import CandidateSpec, ModelSpec
 from mlops.spec.gates import GATE_NAMES
 
@@ -109,7 +112,25 @@ def test_a_form_that_is_not_the_signed_one_refuses_the_version() -> None:
     """A proof that names other numbers than those of the scorer beside it is no proof."""
     gate = compiled_gate(Proof(form="0" * 64, rows=9, largest_difference=0.0))
     assert (gate.verdict, gate.decides) == ("fail", True)
-    assert "not the form that was proven and signed" in gate.reason
+    assert gate.reason == "A compiled form was proven and signed, but it is not the form that is named."
+
+
+@pytest.mark.parametrize("wrong_by", [1e-6, float("nan")])
+def test_a_form_that_differs_on_the_holdout_refuses_the_version(
+    wrong_by: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Off by a millionth, or silent: what was signed is not so, and the reason says by how much."""
+    night = planted.KINDS["equal"](np.random.default_rng(0))
+    proof = prove(night.challenger, night.tables.part("holdout"))
+    right = compiled_linear.probabilities
+
+    def wrong(estimator: object, preparation: Preparation) -> Form:
+        return right(estimator, preparation).then(lambda found: found + wrong_by)
+
+    monkeypatch.setattr(compiled_linear, "probabilities", wrong)
+    gate = compiled_gate(proof)
+    assert (gate.verdict, gate.decides) == ("fail", True)
+    assert "differs by 1e-06" in gate.reason or "misses other rows" in gate.reason
 
 
 @pytest.mark.parametrize("proof", [None, Proof(reason="it has no compiled form")])
