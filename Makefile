@@ -49,7 +49,7 @@ format: setup  ## rewrite the code in the house style
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-up: setup  ## Airflow, MLflow and Feast on this machine, without Docker; prints addresses and the login
+up: setup  ## Airflow, MLflow, Feast and data docs on this machine, no Docker; prints addresses and the login
 	$(BIN)/mlops up
 
 down: setup  ## end what `make up` started

@@ -4,9 +4,10 @@
 |---|---|---|
 | `parsing` | time to parse all DAGs of 1 and of 200 specs | 1 min |
 | `overhead` | the training step's own cost: its time less the time inside `fit`, by part | 1 min |
+| `checks` | what the nightly checks on features cost of their steps, at the demo's size and a million rows | 3 min |
 | `signing` | sign, verify, load with skops and pickle; versions registered per hour through the whole path | 1 min |
 | `lifecycle` | registration, tracking, promotion, rollback, verification, the ledger at a million entries | 5 min |
-| `contracts` | 1, 10, 100 million rows against a contract: DuckDB beside Great Expectations | 5 min |
+| `contracts` | 1, 10, 100 million rows: first look, contract, publishing, quarantine; time and memory | 20 min |
 | `serving` | requests per second of `mlops serve` beside `mlflow models serve` and a bare route, with `wrk` | 3 min |
 | `soak` | `mlops serve` through promotions, a lost Redis, a killed worker: what is refused, lost, leaked | 12 min |
 | `compiled` | one row and a hundred, by algorithm: the plain scorer beside the form that is served | 1 min |
@@ -32,6 +33,7 @@ import sys
 NAMES = (
     "parsing",
     "overhead",
+    "checks",
     "signing",
     "lifecycle",
     "contracts",

@@ -1,8 +1,9 @@
-"""What holding a delivery against its contract costs: DuckDB over Parquet beside Great Expectations on pandas.
+"""What a delivery costs until it is published: a first look, its contract, publishing it, and quarantine.
 
-Each measure is a process of its own: time from the open file to the verdict, and the peak of its memory. It is made
-here: readings of 10,000 devices with four signals, keys and two times. Great Expectations gets sizes that a
-machine holds in memory; to its time belongs reading the file, which DuckDB does while it looks.
+Each measure is a process of its own: time from the open file to the answer, and the peak of its memory. The delivery is
+made here: readings of 10,000 devices with four signals, keys and two times. `check` is DuckDB over Parquet, `publish`
+and `quarantine` check it, too, and write it anew. Great Expectations gets sizes that a machine holds in memory; to its
+time belongs reading the file, which DuckDB does while it looks.
 """
 
 from __future__ import annotations
@@ -25,17 +26,18 @@ DAY = date(2026, 3, 5)
 SIZES = (1_000_000, 10_000_000, 100_000_000)
 IN_MEMORY = 1_000_000  # rows that Great Expectations is given on pandas at most
 DEVICES = 10_000
+WAYS = tuple(os.environ.get("MLOPS_BENCH_WAYS", "profile check publish quarantine").split())
 SIGNALS = ("temperature", "pressure", "vibration", "rotation")
 
 
 def main() -> None:
     """Print the table."""
-    table = Table("rows", "file MB", "engine", "s", "peak MB", "verdict", box=None, header_style="bold")
+    table = Table("rows", "file MB", "what", "s", "peak MB", "verdict", box=None, header_style="bold")
     with tempfile.TemporaryDirectory(prefix="mlops-bench-") as folder:
         for rows in map(int, os.environ.get("MLOPS_BENCH_ROWS", "").split() or SIZES):
             path = Path(folder) / f"{DAY}.parquet"
             make(path, rows)
-            for engine in ("duckdb", "pandas") if rows <= IN_MEMORY else ("duckdb",):
+            for engine in (*WAYS, "pandas check") if rows <= IN_MEMORY else WAYS:
                 found = in_a_process(engine, folder)
                 table.add_row(
                     f"{rows:,}", f"{path.stat().st_size / 1e6:,.0f}", engine, f"{found['seconds']:.1f}",
@@ -69,32 +71,44 @@ def in_a_process(engine: str, folder: str) -> dict[str, float]:
     return found
 
 
-def check(engine: str, folder: str) -> dict[str, float]:
-    """Check the delivery in `folder` and measure it."""
-    from mlops.data import contracts, parquet, sources
+def check(way: str, folder: str) -> dict[str, float]:
+    """Do one of `WAYS` with the delivery in `folder` and measure it."""
+    from mlops.data import contracts, inspection, parquet, partitions, profile, quarantine, sources
     from mlops.data.rule import Terms
+    from mlops.data.validated import Form
     from mlops.spec import ColumnContract, ContractSpec, SourceSpec, TimestampsSpec
+    from mlops.storage import Storage
 
     source = SourceSpec(kind="parquet", uri=f"{folder}/{{date}}.parquet")
     columns = {name: ColumnContract(min=0, max=100) for name in SIGNALS}
     times = TimestampsSpec(event="at", arrival="arrived_at")
-    terms = Terms(ContractSpec(columns=columns), "device_id", times, DAY)
+    contract = ContractSpec(columns=columns)
+    terms = Terms(contract, "device_id", times, DAY)
+    storage = Storage(f"{folder}/var")
     started = time.perf_counter()
-    if engine == "duckdb":
+    if way == "profile":
+        passed = not profile.first_look(f"{folder}/{DAY}.parquet").broken
+    elif way == "pandas check":
+        frame = sources.read_delivery(source, entity="device_id", timestamps=times, day=DAY)
+        assert frame is not None
+        passed = contracts.check(frame, contract, entity="device_id", timestamps=times, day=DAY, usual_rows=[]).passed
+    elif way == "check":
         parts = parquet.find(source, terms)
         assert parts is not None
         with parquet.opened(source, parts, terms) as opened:
-            result = contracts.check_table(opened, terms, [])
+            passed = contracts.check_table(opened, terms, []).passed
     else:
-        frame = sources.read_delivery(source, entity="device_id", timestamps=times, day=DAY)
-        assert frame is not None
-        result = contracts.check(frame, terms.contract, entity="device_id", timestamps=times, day=DAY, usual_rows=[])
-    seconds = time.perf_counter() - started
-    return {
-        "seconds": seconds,
-        "peak_mb": peak_mb(),
-        "passed": result.passed,
-    }
+        found = inspection.inspect(source, terms, [])
+        assert found is not None
+        result, delivery = found
+        passed = result.passed
+        if way == "publish":
+            partitions.publish(storage, "bench", delivery, Form(DAY, contract, "device_id", times))
+        elif way == "quarantine":
+            quarantine.put(storage, "bench", DAY, delivery, result)
+    answer = {"seconds": time.perf_counter() - started, "peak_mb": peak_mb(), "passed": passed}
+    storage.delete(storage.root)
+    return answer
 
 
 if __name__ == "__main__":

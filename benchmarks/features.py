@@ -36,7 +36,7 @@ from rich.table import Table
 from benchmarks.memory import peak_mb
 
 SIZES = {"100k": (100_000, 1_000_000), "1m": (1_000_000, 10_000_000), "10m": (10_000_000, 100_000_000)}
-FEATURES, READINGS_PER_KEY, DAYS = 10, 100, 100
+FEATURES, READINGS_PER_KEY, DAYS, SOURCES = 10, 100, 100, 4
 _DAY = 86_400_000_000  # [µs]
 _FIRST = 1_767_225_600_000_000  # 2026-01-01 [µs since 1970]
 _TIMEOUT = 1_800  # [s]
@@ -51,12 +51,18 @@ class Case:
     views: int
     ttl_days: int  # 0: for ever
     late: bool
+    sources: int = 1  # files that the views read: one for all, or one each
 
     @property
     def label(self) -> str:
         """As the table says it."""
         ttl = f"{self.ttl_days} d" if self.ttl_days else "none"
-        return f"{self.size}, {self.features} f, {self.views} v, ttl {ttl}{', late' if self.late else ''}"
+        views = f"{self.views} v{f' of {self.sources} sources' if self.sources > 1 else ''}"
+        return f"{self.size}, {self.features} f, {views}, ttl {ttl}{', late' if self.late else ''}"
+
+    def readings(self, folder: Path, view: int = 0) -> str:
+        """The file that a view reads."""
+        return str(folder / f"readings-{self.late}-{view % self.sources}.parquet")
 
 
 def cases(size: str) -> list[Case]:
@@ -64,7 +70,8 @@ def cases(size: str) -> list[Case]:
     if size == "10m":
         return [Case(size, 3, 1, 0, late=False)]
     plain = [Case(size, f, v, ttl, late=False) for f, v, ttl in ((3, 1, 0), (10, 1, 0), (10, 1, 7), (3, 4, 0))]
-    return [*plain, Case(size, 3, 1, 0, late=True), Case(size, 10, 1, 7, late=True)]
+    own = Case(size, 3, SOURCES, 0, late=False, sources=SOURCES)
+    return [*plain, own, Case(size, 3, 1, 0, late=True), Case(size, 10, 1, 7, late=True)]
 
 
 def main() -> None:
@@ -147,10 +154,12 @@ def write(folder: Path, rows: int, readings: int, *, late: bool) -> None:
         }
         columns |= {f"f{i}": pa.array(rng.standard_normal(n)) for i in range(FEATURES)}
         table = pa.table(columns)
-        writer = writer or pq.ParquetWriter(folder / f"readings-{late}.parquet", table.schema)
+        writer = writer or pq.ParquetWriter(folder / f"readings-{late}-0.parquet", table.schema)
         writer.write_table(table, row_group_size=1_000_000)
     assert writer is not None
     writer.close()
+    for source in range(1, SOURCES):
+        os.link(folder / f"readings-{late}-0.parquet", folder / f"readings-{late}-{source}.parquet")
     moments = pa.array(_FIRST + rng.integers(0, DAYS * _DAY, rows), pa.timestamp("us", "UTC"))
     asked = pa.table({"key": rng.integers(0, keys, rows), "event_timestamp": moments})
     pq.write_table(asked, folder / f"rows-{late}.parquet")
@@ -192,7 +201,7 @@ def _by_feast(kind: str) -> Callable[[Case, Path, pa.Table], Join]:
                 schema=[Field(name=f"f{i}", dtype=Float64) for i in range(case.features)],
                 source=FileSource(
                     name=f"source{v}",
-                    path=str(folder / f"readings-{case.late}.parquet"),
+                    path=case.readings(folder, v),
                     timestamp_field="event",
                     created_timestamp_column="created",
                 ),
@@ -223,7 +232,6 @@ def _by_feast(kind: str) -> Callable[[Case, Path, pa.Table], Join]:
 def _by_duckdb(case: Case, folder: Path, rows: pa.Table) -> Join:
     import duckdb
 
-    path = folder / f"readings-{case.late}.parquet"
     shown = ", ".join(
         f"case when e.event_timestamp <= s.event + interval {case.ttl_days} day then s.f{i} end as f{i}"
         if case.ttl_days
@@ -237,7 +245,8 @@ def _by_duckdb(case: Case, folder: Path, rows: pa.Table) -> Join:
         found = rows
         for v in range(case.views):
             part = connection.sql(
-                f"select {'e.*, ' if v == 0 else ''}{shown} from e asof left join read_parquet('{path}') s "
+                f"select {'e.*, ' if v == 0 else ''}{shown} "
+                f"from e asof left join read_parquet('{case.readings(folder, v)}') s "
                 "on e.key = s.key and e.event_timestamp >= s.event"
             ).to_arrow_table()
             found = part if v == 0 else pa.table([*found.columns, *part.columns], _names(found, part, v))
@@ -249,14 +258,13 @@ def _by_duckdb(case: Case, folder: Path, rows: pa.Table) -> Join:
 def _by_polars(case: Case, folder: Path, rows: pa.Table) -> Join:
     import polars as pl
 
-    path = folder / f"readings-{case.late}.parquet"
     names = [f"f{i}" for i in range(case.features)]
     tolerance = {"tolerance": f"{case.ttl_days}d"} if case.ttl_days else {}
 
     def join() -> pa.Table:
         asked = pl.from_arrow(rows).lazy().sort("event_timestamp")
         for v in range(case.views):
-            read = pl.scan_parquet(path).select(["key", "event", *names]).sort("event")
+            read = pl.scan_parquet(case.readings(folder, v)).select(["key", "event", *names]).sort("event")
             asked = asked.join_asof(
                 read, left_on="event_timestamp", right_on="event", by="key", suffix=f"_{v}", **tolerance
             )

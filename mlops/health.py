@@ -13,8 +13,10 @@ HOST = "127.0.0.1"
 
 
 def healthy(ports: Mapping[str, int]) -> set[str]:
-    """Names of the processes that are well, by Airflow's, MLflow's and Feast's own word."""
+    """Names of the processes that are well, by their own word."""
     found = set()
+    if "data-docs" in ports and _get(f"http://{HOST}:{ports['data-docs']}/health") is not None:
+        found.add("data-docs")
     if "feast" in ports and _get(f"http://{HOST}:{ports['feast']}/projects-list.json") is not None:
         found.add("feast")
     if _get(f"http://{HOST}:{ports['mlflow']}/health") is not None:

@@ -1,7 +1,8 @@
-"""Airflow, MLflow and Feast's UI on one machine without Docker: `mlops up` starts them, `mlops down` ends just them.
+"""Airflow, MLflow, Feast's UI and data docs on one machine, no Docker: `mlops up` starts, `mlops down` ends just them.
 
 Four Airflow processes (API server with the UI, scheduler with LocalExecutor, DAG processor, triggerer), the MLflow
-server and Feast's UI, on loopback only. Who runs is written to `<state_dir>/run`, what they say to `<state_dir>/logs`.
+server, Feast's UI and the data docs, on loopback only. Who runs is written to `<state_dir>/run`, what they say to
+`<state_dir>/logs`.
 
 One rule: Airflow is run as a program, `python -m airflow`; it is never imported.
 """
@@ -37,6 +38,7 @@ class Platform:
     airflow_url: str
     mlflow_url: str  # of the server started here, or of the one that the settings name
     feast_url: str  # empty: not asked for
+    docs_url: str  # of the data docs; empty: not asked for
     user: str
     password: str
     logs: Path
@@ -49,6 +51,7 @@ def up(
     airflow_port: int = 8080,
     mlflow_port: int = 5000,
     feast_port: int = 0,
+    docs_port: int = 0,
     tell: Tell | None = None,
     seconds: float = START_SECONDS,
     settings: Mapping[str, str] | None = None,
@@ -60,6 +63,7 @@ def up(
         airflow_port: port of Airflow's UI and API.
         mlflow_port: port of MLflow's UI.
         feast_port: port of Feast's UI; 0: it is not started.
+        docs_port: port of the data docs; 0: they are not served.
         tell: where progress goes, line by line; default: standard output.
         seconds: how long to wait for all to be healthy [s].
         settings: further environment variables, laid over those of `airflow_environment`.
@@ -74,7 +78,8 @@ def up(
     known = processes.recorded(run)
     running = {process.name: process for process in known if processes.is_alive(process)}
     processes.end([process for process in known if process.name not in running], STOP_SECONDS)  # what a crash has left
-    ports = {"api-server": airflow_port, "mlflow": mlflow_port} | ({"feast": feast_port} if feast_port else {})
+    asked = {"feast": feast_port, "data-docs": docs_port}
+    ports = {"api-server": airflow_port, "mlflow": mlflow_port} | {name: port for name, port in asked.items() if port}
     ports |= {p.name: p.port for p in running.values() if p.port}
     missing = {name: args for name, args in _commands(config, ports).items() if name not in running}
     for name in missing:
@@ -92,6 +97,7 @@ def up(
         f"\n  Airflow  {platform.airflow_url}   user {platform.user}, password {platform.password}"
         f"\n  MLflow   {platform.mlflow_url}"
         + (f"\n  Feast    {platform.feast_url}" if platform.feast_url else "")
+        + (f"\n  Data     {platform.docs_url}   deliveries and their contracts" if platform.docs_url else "")
         + f"\n  Logs     {platform.logs}\n\n`mlops down` (or `make down`) ends them."
     )
     return platform
@@ -130,6 +136,9 @@ def _commands(config: MLOpsConfig, ports: Mapping[str, int]) -> dict[str, list[s
         commands["mlflow"] = [sys.executable, "-m", "mlflow", "server", *store, *where]
     if "feast" in ports:
         commands["feast"] = [sys.executable, "-m", "mlops.cli", "features", "ui", "--port", str(ports["feast"])]
+    if "data-docs" in ports:
+        docs = ["data", "docs", "--serve", "--port", str(ports["data-docs"])]
+        commands["data-docs"] = [sys.executable, "-m", "mlops.cli", *docs]
     return commands
 
 
@@ -193,7 +202,7 @@ def _refuse_taken(name: str, port: int) -> None:
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            option = f"--{'airflow' if name == 'api-server' else name}-port"
+            option = f"--{ {'api-server': 'airflow', 'data-docs': 'docs'}.get(name, name) }-port"
             raise ConfigError(
                 f"Port {port} for {name} cannot be used: {error.strerror}. Nothing was started.",
                 hint=f"End what listens there, or choose another port: mlops up {option} {port + 1}",
@@ -222,6 +231,7 @@ def _platform(config: MLOpsConfig, ports: Mapping[str, int], started: tuple[str,
         airflow_url=f"http://localhost:{ports['api-server']}",
         mlflow_url=config.tracking_uri if served else f"http://localhost:{ports['mlflow']}",
         feast_url=f"http://localhost:{ports['feast']}" if "feast" in ports else "",
+        docs_url=f"http://localhost:{ports['data-docs']}" if "data-docs" in ports else "",
         user=USER,
         password=credentials.password(config),
         logs=config.state_dir / "logs",

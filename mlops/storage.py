@@ -9,67 +9,31 @@ One rule: nothing is read that its manifest does not vouch for.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import json
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mlops.errors import MissingDependencyError, NoDataError, StorageError
+from mlops.manifest import Manifest, content_hash, manifest_of, microseconds, parquet
 
-_MANIFEST = b"mlops.manifest"
+__all__ = ["TABLE_FILE", "Manifest", "Storage", "StoredFile", "content_hash", "microseconds", "parquet"]
+
 TABLE_FILE = "part.parquet"
 _UNCHANGED = "What was there before is unchanged. Free space or mend the permissions, then re-run the step."
 _CLIENTS = ("botocore", "aiobotocore", "aiohttp", "gcsfs", "azure")  # their errors are no OSErrors
 _PARTITION = re.compile(rf"date=(\d{{4}}-\d{{2}}-\d{{2}})/{re.escape(TABLE_FILE)}")
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What a published table vouches for."""
-
-    rows: int
-    schema: dict[str, str]  # column name -> Arrow type
-    content_hash: str  # sha256 over the values, see `content_hash`; with shards over their hashes
-    facts: dict[str, str] = field(default_factory=dict)
-    shards: tuple[str, ...] = ()  # files below the table's folder that hold its rows; empty: the table's file does
-
-
-def content_hash(table: pa.Table) -> str:
-    """sha256 over column names, types and values in row order; independent of chunking and of what lies behind nulls.
-
-    >>> a = pa.table({"x": pa.chunked_array([[1, None], [3]])}); b = pa.table({"x": [1, None, 3]})
-    >>> content_hash(a) == content_hash(b)
-    True
-    """
-    digest = hashlib.sha256(str(table.num_rows).encode())
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        flat = column.combine_chunks()
-        if isinstance(flat, pa.ChunkedArray):  # zero or several chunks, by pyarrow version
-            flat = pa.concat_arrays(flat.chunks) if flat.num_chunks else pa.array([], flat.type)
-        if pa.types.is_dictionary(flat.type):
-            flat = flat.dictionary_decode()
-        digest.update(f"|{name}:{flat.type}|".encode())
-        digest.update(pc.is_null(flat).to_numpy(zero_copy_only=False).tobytes())
-        valid = flat.drop_null()
-        if pa.types.is_primitive(valid.type):
-            digest.update(valid.to_numpy(zero_copy_only=False).tobytes())
-        else:
-            for value in valid.to_pylist():
-                encoded = str(value).encode()
-                digest.update(len(encoded).to_bytes(8, "little") + encoded)
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +78,7 @@ class Storage:
         return manifest
 
     def read_table(self, uri: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """The table at `uri`.
+        """The table at `uri`; of the file no more than `columns` is read.
 
         Raises:
             NoDataError: nothing was published there.
@@ -122,12 +86,12 @@ class Storage:
         """
         path = f"{uri.rstrip('/')}/{TABLE_FILE}"
         try:
-            table = pq.read_table(io.BytesIO(self.read_bytes(path)), columns=list(columns) if columns else None)
-        except pa.ArrowInvalid as error:
+            table = self._read_parquet(path, columns)
+        except (pa.ArrowInvalid, OSError) as error:
             raise StorageError(
                 f"{path} cannot be read as Parquet: {error}.", hint="Re-run the step that wrote it."
             ) from error
-        manifest = _manifest_of(table.schema.metadata, path)
+        manifest = manifest_of(table.schema.metadata, path)
         if manifest.shards:
             parts = [self._read_shard(f"{uri.rstrip('/')}/{shard}", columns) for shard in manifest.shards]
             table = pa.concat_tables([table.replace_schema_metadata(None), *parts])
@@ -137,10 +101,16 @@ class Storage:
 
     def _read_shard(self, path: str, columns: Sequence[str] | None) -> pa.Table:
         try:
-            table = pq.read_table(io.BytesIO(self.read_bytes(path)), columns=list(columns) if columns else None)
-        except (pa.ArrowInvalid, NoDataError) as error:
+            table = self._read_parquet(path, columns)
+        except (pa.ArrowInvalid, OSError, NoDataError) as error:
             raise StorageError(f"{path} cannot be read: {error}.", hint="Re-run the step that wrote it.") from error
         return table.replace_schema_metadata(None)
+
+    def _read_parquet(self, path: str, columns: Sequence[str] | None) -> pa.Table:
+        if not columns:
+            return pq.read_table(io.BytesIO(self.read_bytes(path)))
+        with self._reading(path) as (fs, target), fs.open(target, "rb") as handle:
+            return pq.read_table(handle, columns=list(columns))
 
     def manifest(self, uri: str) -> Manifest | None:
         """The manifest of the table at `uri` (the footer alone is read), or None if nothing was published there."""
@@ -150,7 +120,7 @@ class Storage:
                 return None
             try:
                 with fs.open(target, "rb") as handle:
-                    return _manifest_of(pq.read_schema(handle).metadata, path)
+                    return manifest_of(pq.read_schema(handle).metadata, path)
             except (pa.ArrowInvalid, OSError) as error:
                 raise StorageError(f"{path} cannot be read: {error}.", hint="Re-run the step that wrote it.") from error
 
@@ -168,17 +138,19 @@ class Storage:
         Raises:
             StorageError: it could not be written (full disk, read-only folder, no access).
         """
-        with self._fs(uri) as (fs, target):
-            try:
-                if "file" in fs.protocol:
-                    _replace_file(Path(target), data)
-                else:
-                    fs.pipe_file(target, data)
-            except OSError as error:
-                raise StorageError(
-                    f"{uri} could not be written: {error.strerror or error}.",
-                    hint=_UNCHANGED,
-                ) from error
+        with self._writing(uri) as (fs, target):
+            if "file" in fs.protocol:
+                _replace_file(Path(target), data)
+            else:
+                fs.pipe_file(target, data)
+
+    def upload(self, path: Path, uri: str) -> None:
+        """Publish a file of this machine whole, as `write_bytes` does; `path` may be gone afterwards."""
+        with self._writing(uri) as (fs, target):
+            if "file" in fs.protocol:
+                _replace_file(Path(target), path)
+            else:
+                fs.put_file(str(path), target)
 
     def read_bytes(self, uri: str) -> bytes:
         """The content of a file.
@@ -187,13 +159,8 @@ class Storage:
             NoDataError: there is none.
             StorageError: it cannot be read.
         """
-        with self._fs(uri) as (fs, target):
-            try:
-                data = fs.cat_file(target)
-            except FileNotFoundError as error:
-                raise NoDataError(f"{uri} does not exist.", hint="Run the step that writes it first.") from error
-            except OSError as error:
-                raise StorageError(f"{uri} cannot be read: {error}.") from error
+        with self._reading(uri) as (fs, target):
+            data = fs.cat_file(target)
         assert isinstance(data, bytes)
         return data
 
@@ -228,6 +195,27 @@ class Storage:
             fs.rm(target, recursive=True)
 
     @contextlib.contextmanager
+    def _reading(self, uri: str) -> Iterator[tuple[Any, str]]:
+        """As `_fs`; a file that is not there, or cannot be read, is told as such."""
+        with self._fs(uri) as (fs, target):
+            try:
+                yield fs, target
+            except FileNotFoundError as error:
+                raise NoDataError(f"{uri} does not exist.", hint="Run the step that writes it first.") from error
+            except OSError as error:
+                raise StorageError(f"{uri} cannot be read: {error}.") from error
+
+    @contextlib.contextmanager
+    def _writing(self, uri: str) -> Iterator[tuple[Any, str]]:
+        with self._fs(uri) as (fs, target):
+            try:
+                yield fs, target
+            except OSError as error:
+                raise StorageError(
+                    f"{uri} could not be written: {error.strerror or error}.", hint=_UNCHANGED
+                ) from error
+
+    @contextlib.contextmanager
     def _fs(self, uri: str) -> Iterator[tuple[Any, str]]:
         """The file system and the path in it. What goes wrong with its client becomes a `StorageError`."""
         remote = {"use_listings_cache": False} | self.options  # what another process wrote a moment ago is seen
@@ -245,47 +233,18 @@ class Storage:
             ) from error
 
 
-def _replace_file(path: Path, data: bytes) -> None:
+def _replace_file(path: Path, content: bytes | Path) -> None:
+    """Put bytes, or a copy of a file, in place of a file, in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with temporary.open("wb") as handle:
-            handle.write(data)
+        with temporary.open("wb") as handle, contextlib.ExitStack() as opened:
+            if isinstance(content, bytes):
+                handle.write(content)
+            else:
+                shutil.copyfileobj(opened.enter_context(content.open("rb")), handle)
             handle.flush()
             os.fsync(handle.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def microseconds(table: pa.Table) -> pa.Table:
-    """The table with all its timestamps in microseconds."""
-    fields = [
-        f.with_type(pa.timestamp("us", f.type.tz)) if pa.types.is_timestamp(f.type) and f.type.unit != "us" else f
-        for f in table.schema
-    ]
-    return table.cast(pa.schema(fields, metadata=table.schema.metadata), safe=False)
-
-
-def _manifest_of(metadata: dict[bytes, bytes] | None, path: str) -> Manifest:
-    raw = (metadata or {}).get(_MANIFEST)
-    if raw is None:
-        raise StorageError(
-            f"{path} has no manifest.",
-            hint="It was not published by this project; write it through `Storage.write_table`.",
-        )
-    body = json.loads(raw)
-    shards = tuple(body.get("shards", ()))
-    return Manifest(body["rows"], body["schema"], body["content_hash"], body["facts"], shards)
-
-
-def parquet(table: pa.Table, manifest: Manifest) -> bytes:
-    """The table as a Parquet file that carries its manifest."""
-    body = asdict(manifest)
-    if not manifest.shards:
-        del body["shards"]
-    kept = {k: v for k, v in (table.schema.metadata or {}).items() if k != b"pandas"}
-    sealed = table.replace_schema_metadata(kept | {_MANIFEST: json.dumps(body, sort_keys=True).encode()})
-    buffer = io.BytesIO()
-    pq.write_table(sealed, buffer, compression="zstd")
-    return buffer.getvalue()

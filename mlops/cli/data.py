@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from mlops.cli.app import Json, app
-from mlops.errors import MLOpsError, StorageError
+from mlops.errors import StorageError
 
 data_app = typer.Typer(no_args_is_help=True, help="Data: a first look, and what was found of deliveries.")
 app.add_typer(data_app, name="data")
@@ -30,12 +30,12 @@ def profile(
     as_json: Json = False,
 ) -> None:
     """Propose the contract that data keeps, as YAML to edit. Exit code 3: a day does not keep even that."""
-    from mlops.data import looked_at, profile, proposal
+    from mlops.data import profile, proposal
 
     if kind not in ("", "parquet", "csv", "sql"):
         raise typer.BadParameter(f"--kind {kind!r} is none of parquet, csv, sql")
-    looked = looked_at.look(uri, kind=kind or None, table=table, timezone=timezone)  # type: ignore[arg-type]
-    found = profile.profile(looked, entity=entity, event=event, arrival=arrival)
+    keys = {"entity": entity, "event": event, "arrival": arrival}
+    found = profile.first_look(uri, kind=kind or None, table=table, timezone=timezone, **keys)  # type: ignore[arg-type]
     text = proposal.spec_yaml(found, spec) if spec else proposal.contract_yaml(found)
     if as_json:
         text = json.dumps({"seen": proposal.summary(found), "proposal": proposal.facts(found)}, indent=2)
@@ -55,7 +55,7 @@ def docs(
     serve: Annotated[bool, typer.Option("--serve", help="Show them in the browser until Ctrl-C.")] = False,
     port: Annotated[int, typer.Option("--port", help="Port of --serve, on this machine only. 0: any free one.")] = 8090,
 ) -> None:
-    """Write every delivery's verdict and page as static HTML, which opens offline; --serve shows it."""
+    """Write every delivery's verdict and page as static HTML, which opens offline; --serve shows it, up to date."""
     from mlops.pipelines import data_docs
     from mlops.services import Services
 
@@ -63,21 +63,12 @@ def docs(
     index = data_docs.build(services, output or services.config.state_dir / "data_docs")
     typer.echo(f"Written: {index}")
     if serve:
-        _serve(index.parent, port)
+        from mlops.api.data_docs import server
 
-
-def _serve(folder: Path, port: int) -> None:
-    from functools import partial
-    from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-
-    try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), partial(SimpleHTTPRequestHandler, directory=str(folder)))
-    except OSError as error:
-        raise MLOpsError(f"Port {port} cannot be used: {error.strerror}.", hint="Choose another: --port.") from error
-    with server:
-        typer.echo(f"http://localhost:{server.server_port}   Ctrl-C ends it.")
-        with contextlib.suppress(KeyboardInterrupt):
-            server.serve_forever()
+        with server(services, index.parent, port) as running:
+            typer.echo(f"http://localhost:{running.server_port}   Ctrl-C ends it.")
+            with contextlib.suppress(KeyboardInterrupt):
+                running.serve_forever()
 
 
 def _write(path: Path, text: str) -> None:

@@ -47,11 +47,18 @@ def up(
     airflow_port: Annotated[int, typer.Option(envvar="MLOPS_AIRFLOW_PORT", help="Port of the Airflow UI.")] = 8080,
     mlflow_port: Annotated[int, typer.Option(envvar="MLOPS_MLFLOW_PORT", help="Port of the MLflow UI.")] = 5000,
     feast_port: Annotated[int, typer.Option(envvar="MLOPS_FEAST_PORT", help="Port of the Feast UI; 0: none.")] = 8888,
+    docs_port: Annotated[int, typer.Option(envvar="MLOPS_DOCS_PORT", help="Port of the data docs; 0: none.")] = 8090,
 ) -> None:
-    """Start Airflow, MLflow and Feast's page on this machine, without Docker; prints addresses and the login."""
+    """Start Airflow, MLflow, Feast's page and the data docs on this machine, no Docker; prints addresses and login."""
     from mlops import standalone
 
-    standalone.up(MLOpsConfig.load(), airflow_port=airflow_port, mlflow_port=mlflow_port, feast_port=feast_port)
+    standalone.up(
+        MLOpsConfig.load(),
+        airflow_port=airflow_port,
+        mlflow_port=mlflow_port,
+        feast_port=feast_port,
+        docs_port=docs_port,
+    )
 
 
 @app.command()

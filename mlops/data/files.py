@@ -110,7 +110,7 @@ def read(source: SourceSpec, files: Files, entity: str, rows: Callable[[pa.Schem
         table = pa.concat_tables(parts, promote_options="permissive")
     except pa.ArrowException as error:
         raise _not_together(source, len(parts), error) from error
-    return _to_pandas(table)
+    return to_pandas(table)
 
 
 def parquet_schema(source: SourceSpec, files: Files) -> pa.Schema:
@@ -215,7 +215,7 @@ def _read_csv(source: SourceSpec, fs: Any, path: str, entity: str) -> pd.DataFra
     return frame
 
 
-def _to_pandas(table: pa.Table) -> pd.DataFrame:
+def to_pandas(table: pa.Table) -> pd.DataFrame:
     """Plain columns: no index from the file's metadata, no categories, decimals as floats."""
     arrays = [_plain(column) for column in table.columns]
     if not arrays:

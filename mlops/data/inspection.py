@@ -9,17 +9,22 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from mlops.data import contracts, parquet, sources
+from mlops.data import contracts, lying, parquet, sources
 from mlops.data.contracts import ContractResult
+from mlops.data.lying import Delivery, Lying
 from mlops.data.rule import Statistics, Terms
-from mlops.errors import SourceError
 from mlops.spec import SourceSpec
 
 
 def inspect(
-    source: SourceSpec, terms: Terms, usual_rows: Sequence[int], statistics: Sequence[Statistics] = ()
-) -> tuple[ContractResult, pd.DataFrame] | None:
+    source: SourceSpec,
+    terms: Terms,
+    usual_rows: Sequence[int],
+    statistics: Sequence[Statistics] = (),
+) -> tuple[ContractResult, Delivery] | None:
     """What the check of a delivery's contract found, and its rows; None if nothing was delivered.
+
+    A delivery of more than `lying.IN_MEMORY_ROWS` is left where it lies, if it can be looked at there.
 
     Args:
         source: where it comes from.
@@ -47,24 +52,24 @@ def inspect(
             statistics=statistics,
         )
         return result, frame
-    parts, state, result = found
+    result, there = found
+    if there.rows > lying.IN_MEMORY_ROWS:
+        return result, there
     frame = _read(source, terms)
-    if parts.state != state:
-        raise SourceError(
-            f"The files of {terms.day} were replaced while they were read.", hint="Run the step again for the date."
-        )
+    there.check_unchanged()
     return None if frame is None else (result, frame)
 
 
 def _in_place(
     source: SourceSpec, terms: Terms, usual_rows: Sequence[int], statistics: Sequence[Statistics]
-) -> tuple[parquet.Parts, tuple[tuple[str, ...], ...], ContractResult] | None:
+) -> tuple[ContractResult, Lying] | None:
     parts = parquet.find(source, terms)
     if parts is None:
         return None
     state = parts.state
     with parquet.opened(source, parts, terms) as table:
-        return parts, state, contracts.check_table(table, terms, usual_rows, statistics)
+        result = contracts.check_table(table, terms, usual_rows, statistics)
+        return result, Lying(source, parts, terms, state, table.rows)
 
 
 def _read(source: SourceSpec, terms: Terms) -> pd.DataFrame | None:

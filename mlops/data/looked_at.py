@@ -8,68 +8,74 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
 from mlops.data import files
+from mlops.data.profile_frame import FrameProfile
+from mlops.data.profile_table import SourceKind
 from mlops.data.timezones import to_utc
 from mlops.errors import SchemaError, SourceError
 from mlops.spec import SourceSpec
 
-Kind = Literal["parquet", "csv", "sql"]
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _BRACES = re.compile(r"\{date[^}]*\}")
+LOOKED_AT = 100  # values that say whether a column of text holds times
+_TIME = r"^\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?$"
 
 
 @dataclass(frozen=True)
-class Looked:
-    """Data that was looked at."""
+class Shelf:
+    """Files that are looked at."""
 
-    uri: str  # as given
+    source: SourceSpec
+    files: files.Files
     template: str  # as a spec would say it: with {date} where files are by date
-    kind: Kind
-    frame: pd.DataFrame
-    days: pd.Series | None  # date of each row's file; None where files are not by date
-    timezone: str | None  # that times without one were taken to be in
+
+    @property
+    def by_date(self) -> bool:
+        """Whether each file is of a date."""
+        return "{date}" in self.template
+
+    def date_of(self, path: str) -> date:
+        """The date of a file, where files are by date."""
+        return date.fromisoformat(_DATE.findall(path)[-1])
+
+
+def shelf(uri: str, kind: SourceKind, options: dict[str, Any] | None) -> Shelf:
+    """The files at a URI.
+
+    Raises:
+        SourceError: nothing is there, or it cannot be listed.
+    """
+    source = SourceSpec(kind=kind, uri=_BRACES.sub("*", uri), options=options or {})
+    found = files.find(source, source.uri)
+    if found is not None and "{date}" in uri:
+        found = files.Files(found.fs, tuple(path for path in found.paths if _DATE.search(path)))
+    if found is None or not found.paths:
+        raise SourceError(f"{files.shown(uri)} matches no {kind} file.", hint="Correct the path, or give --kind.")
+    return Shelf(source, found, _template(uri, found))
 
 
 def look(
-    uri: str, *, kind: Kind | None = None, table: str = "", timezone: str = "", options: dict[str, Any] | None = None
-) -> Looked:
-    """Read data for a first look.
-
-    Args:
-        uri: path, glob, folder or URI, with or without {date}; or an SQLAlchemy URL.
-        kind: default: by the ending of the files, or sql for a database URL.
-        table: for sql: the table, or a query.
-        timezone: zone of times that carry none. Default: they are taken to be UTC, and the proposal says so.
-        options: options for fsspec or the CSV reader.
-
-    Raises:
-        SourceError: nothing is there, or it cannot be read.
-    """
-    kind = kind or _kind(uri)
+    uri: str, *, kind: SourceKind, table: str = "", timezone: str = "", options: dict[str, Any] | None = None
+) -> FrameProfile:
+    """Read data for a first look; arguments and errors as `profile.first_look`."""
     if kind == "sql":
         return _in_utc(uri, uri, kind, _from_sql(uri, table), None, timezone)
-    source = SourceSpec(kind=kind, uri=uri, options=options or {})
-    found = files.find(source, _BRACES.sub("*", uri))
-    if found is None:
-        raise SourceError(f"{files.shown(uri)} matches no {kind} file.", hint="Correct the path, or give --kind.")
-    dates = [_DATE.findall(path) for path in found.paths]
-    template = _template(uri, found)
-    by_date = "{date}" in template
-    parts = [files.read(source, files.Files(found.fs, (path,)), "") for path in found.paths]
+    found = shelf(uri, kind, options)
+    parts = [files.read(found.source, files.Files(found.files.fs, (path,)), "") for path in found.files.paths]
     frame = pd.concat(parts, ignore_index=True)
-    days = None
-    if by_date:
-        days = pd.Series(
-            [date.fromisoformat(d[-1]) for d, part in zip(dates, parts, strict=True) for _ in range(len(part))]
-        )
-    return _in_utc(uri, template, kind, frame, days, timezone)
+    dates = None
+    if found.by_date:
+        each = zip(found.files.paths, parts, strict=True)
+        dates = pd.Series([found.date_of(path) for path, part in each for _ in range(len(part))])
+    return _in_utc(uri, found.template, kind, frame, dates, timezone)
 
 
-def _kind(uri: str) -> Kind:
+def kind_of(uri: str) -> SourceKind:
+    """What a URI leads to, by its form."""
     if re.match(r"^(postgresql|sqlite|mysql|mssql|oracle|duckdb)(\+\w+)?://", uri):
         return "sql"
     return "csv" if re.search(r"\.(csv|tsv)(\.\w+)?$", uri) else "parquet"
@@ -103,7 +109,18 @@ def _from_sql(uri: str, table: str) -> pd.DataFrame:
         raise SourceError(f"{files.shown(uri)} did not answer: {' '.join(str(error).split())}.") from error
 
 
-def _in_utc(uri: str, template: str, kind: Kind, frame: pd.DataFrame, days: pd.Series | None, timezone: str) -> Looked:
+def is_time(text: str) -> bool:
+    """Whether a text is a time.
+
+    >>> is_time("2026-03-05 04:10:00+01:00"), is_time("2026-03-05"), is_time("pump-7")
+    (True, True, False)
+    """
+    return re.match(_TIME, text) is not None
+
+
+def _in_utc(
+    uri: str, template: str, kind: SourceKind, frame: pd.DataFrame, dates: pd.Series | None, timezone: str
+) -> FrameProfile:
     zone: str | None = None
     changed = {}
     for name in frame.columns:
@@ -117,7 +134,7 @@ def _in_utc(uri: str, template: str, kind: Kind, frame: pd.DataFrame, days: pd.S
                 zone = timezone or "UTC"
             except SchemaError:
                 continue
-    return Looked(uri, template, kind, frame.assign(**changed), days, zone)
+    return FrameProfile(uri, template, kind, zone, frame.assign(**changed), dates)
 
 
 def _may_be_time(values: pd.Series) -> bool:
@@ -126,4 +143,4 @@ def _may_be_time(values: pd.Series) -> bool:
     present = values.dropna()
     if present.empty or pd.api.types.is_numeric_dtype(values.dtype):
         return False
-    return bool(present.astype(str).head(100).str.match(r"^\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?$").all())
+    return bool(present.astype(str).head(LOOKED_AT).map(is_time).all())

@@ -8,7 +8,7 @@ text, or in a zone whose clocks change), the delivery is not for DuckDB.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,7 +24,7 @@ from mlops.data.rule import Terms
 from mlops.errors import DataError, SourceError
 from mlops.spec import SourceSpec
 
-_FIXED = ("UTC", "Etc/UTC", "GMT", "Etc/GMT")  # zones whose clocks never change and that are UTC
+FIXED = ("UTC", "Etc/UTC", "GMT", "Etc/GMT")  # zones whose clocks never change and that are UTC
 
 
 @dataclass(frozen=True)
@@ -75,34 +75,55 @@ def opened(source: SourceSpec, parts: Parts, terms: Terms, *, memory_mb: int | N
     Raises:
         SourceError: a file cannot be read.
     """
-    with connection(**({"memory_mb": memory_mb} if memory_mb else {})) as duck:
-        try:
-            duck.execute(f"CREATE TEMP VIEW delivery AS {_query(duck, source, parts, terms)}")
-            yield DuckTable(duck, parts.schema, terms)
-        except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException):
-            raise  # the query is ours, and wrong
-        except duckdb.OutOfMemoryException as error:
-            raise DataError(
-                f"{files.shown(source.uri)} needs more memory than is allowed: {' '.join(str(error).split())}.",
-                hint="This says nothing about the data. Free memory and disk space, then run the step again.",
-            ) from error
-        except duckdb.Error as error:  # a damaged page is an error without a class of its own
-            raise SourceError(
-                f"{files.shown(source.uri)} cannot be read: {' '.join(str(error).split())}.",
-                hint="A file is not whole, or does not hold what its footer says; have it delivered again.",
-            ) from error
+    with connection(**({"memory_mb": memory_mb} if memory_mb else {})) as duck, told(source.uri):
+        duck.execute(f"CREATE TEMP VIEW delivery AS {_query(duck, source, parts, terms)}")
+        yield DuckTable(duck, parts.schema, terms)
+
+
+@contextmanager
+def told(uri: str) -> Iterator[None]:
+    """What DuckDB says of files that it cannot read, as errors of the project.
+
+    Raises:
+        DataError: there is too little memory.
+        SourceError: a file cannot be read.
+    """
+    try:
+        yield
+    except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException):
+        raise  # the query is ours, and wrong
+    except duckdb.OutOfMemoryException as error:
+        raise DataError(
+            f"{files.shown(uri)} needs more memory than is allowed: {' '.join(str(error).split())}.",
+            hint="This says nothing about the data. Free memory and disk space, then run the step again.",
+        ) from error
+    except duckdb.Error as error:  # a damaged page is an error without a class of its own
+        raise SourceError(
+            f"{files.shown(uri)} cannot be read: {' '.join(str(error).split())}.",
+            hint="A file is not whole, or does not hold what its footer says; have it delivered again.",
+        ) from error
+
+
+def readable(duck: Any, found: files.Files) -> list[str]:
+    """Files as DuckDB can name them; those of an object store are read through their own client."""
+    if "file" in files.protocols(found.fs):
+        return list(found.paths)
+    duck.register_filesystem(found.fs)
+    return [found.fs.unstrip_protocol(path) for path in found.paths]
+
+
+def listed(uris: Sequence[str]) -> str:
+    """SQL that reads Parquet files together."""
+    names = ", ".join("'" + uri.replace("'", "''") + "'" for uri in uris)
+    return f"read_parquet([{names}], union_by_name = true, hive_partitioning = false)"
 
 
 def _query(duck: Any, source: SourceSpec, parts: Parts, terms: Terms) -> str:
-    local = "file" in files.protocols(parts.files.fs)
-    if not local:
-        duck.register_filesystem(parts.files.fs)
+    uris = readable(duck, parts.files)
     spill = duck.execute("SELECT current_setting('temp_directory')").fetchall()[0][0]
-    uris = [path if local else parts.files.fs.unstrip_protocol(path) for path in parts.files.paths]
     custom_sql.lock(duck, uris, spill)
-    listed = ", ".join("'" + uri.replace("'", "''") + "'" for uri in uris)
     columns = ", ".join(_column(name, terms) for name in parts.schema.names)
-    query = f"SELECT {columns} FROM read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
+    query = f"SELECT {columns} FROM {listed(uris)}"
     if files.is_dated(source.uri):
         return query
     known = quoted(terms.timestamps.arrival or terms.timestamps.event)
@@ -119,4 +140,4 @@ def _column(name: str, terms: Terms) -> str:
 
 def _placed(kind: pa.DataType, source: SourceSpec) -> bool:
     """Whether a column of times holds instants, or times that are UTC."""
-    return bool(pa.types.is_timestamp(kind)) and (kind.tz is not None or source.timezone in _FIXED)
+    return bool(pa.types.is_timestamp(kind)) and (kind.tz is not None or source.timezone in FIXED)

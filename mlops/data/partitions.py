@@ -10,33 +10,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import date
 
 import pandas as pd
 import pyarrow as pa
 
 from mlops import log
 from mlops.data import quarantine
+from mlops.data.lying import Delivery, Lying
+from mlops.data.validated import Form, Stream
 from mlops.errors import SchemaError, did_you_mean
 from mlops.records import DataSlice
-from mlops.spec import ContractSpec, TimestampsSpec
 from mlops.storage import Manifest, Storage, content_hash
+from mlops.storage_files import publish_batches
 
 _LOG = log.get(__name__)
-_ARROW = {"float": pa.float64(), "int": pa.int64(), "string": pa.string(), "bool": pa.bool_()}
-_INSTANT = pa.timestamp("us", "UTC")
 
 
 def publish(
     storage: Storage,
     dataset: str,
-    day: date,
-    frame: pd.DataFrame,
+    delivery: Delivery,
+    form: Form,
     *,
-    contract: ContractSpec,
-    entity: str,
-    timestamps: TimestampsSpec,
-    keep: Sequence[str] = (),
     report_uri: str = "",
     waived: Sequence[str] = (),
     statistics: Mapping[str, Mapping[str, float]] | None = None,
@@ -45,16 +41,13 @@ def publish(
 
     Entity, timestamps, the contract's columns and those of `keep` that are there are kept, in the contract's types. A
     row that says it arrived before `day` became known to us on `day`: its arrival is lifted to the start of the day.
+    A delivery that was left where it lies is published from there, within bounded memory.
 
     Args:
         storage: where partitions live.
         dataset: name of the data set.
-        day: date of the delivery.
-        frame: the delivery, as `read_delivery` gives it.
-        contract: what the columns are.
-        entity: column of the entity.
-        timestamps: columns of event and arrival.
-        keep: further columns to keep where present, such as the label.
+        delivery: as `read_delivery` or `inspect` gives it.
+        form: what its rows become.
         report_uri: page of the contract's check.
         waived: the broken rules that people have set aside; they stay with the partition.
         statistics: of the delivery, for what is usual; those of a delivery with waived rules are left out.
@@ -66,48 +59,42 @@ def publish(
         SchemaError: a column is missing, or cannot be turned into its type without loss.
         StorageError: the partition cannot be written; what was there before stands.
     """
-    table, late = _validated(frame, day, contract, entity, timestamps, keep)
-    uri, held = _uri(storage, dataset, day), quarantine.place(storage, dataset, day)
-    waiting = storage.manifest(held) is not None
-    released = waiting or _released_before(storage.manifest(uri), table)
-    entities = len(table.column(entity).unique())
-    facts = {"entities": str(entities), "late_rows": str(late), "released": str(released).lower()}
-    facts |= {"waived": json.dumps(list(waived))} if waived else {}
-    facts |= {"statistics": json.dumps(statistics)} if statistics and not waived else {}
-    manifest = storage.write_table(uri, table, facts)
+    uri, held = _uri(storage, dataset, form.day), quarantine.place(storage, dataset, form.day)
+    waiting, before = storage.manifest(held) is not None, storage.manifest(uri)
+
+    def facts(entities: int, late: int, content: str) -> dict[str, str]:
+        released = waiting or _released_before(before, content)
+        found = {"entities": str(entities), "late_rows": str(late), "released": str(released).lower()}
+        found |= {"waived": json.dumps(list(waived))} if waived else {}
+        return found | ({"statistics": json.dumps(statistics)} if statistics and not waived else {})
+
+    if isinstance(delivery, Lying):
+        stream = Stream(delivery, form)
+        manifest = publish_batches(
+            storage, uri, stream.schema, stream.batches(), lambda content: facts(stream.entities, stream.late, content)
+        )
+    else:
+        table, late = form.table(delivery)
+        entities = len(table.column(form.entity).unique())
+        manifest = storage.write_table(uri, table, facts(entities, late, content_hash(table)))
     if waiting:
         storage.delete(held)
-    _LOG.info("published %s", log.facts(dataset=dataset, date=day, rows=manifest.rows, released=released))
-    return DataSlice(
-        dataset=dataset,
-        date=day,
-        status="validated",
-        uri=uri,
-        rows=manifest.rows,
-        entities=entities,
-        late_rows=late,
-        content_hash=manifest.content_hash,
-        reasons=tuple(waived),
-        report_uri=report_uri,
-        released=released,
-    )
+    slice_ = _slice(dataset, form.day, uri, manifest, report_uri)
+    _LOG.info("published %s", log.facts(dataset=dataset, date=form.day, rows=manifest.rows, released=slice_.released))
+    return slice_
 
 
-def publishable(
-    frame: pd.DataFrame,
-    day: date,
-    *,
-    contract: ContractSpec,
-    entity: str,
-    timestamps: TimestampsSpec,
-    keep: Sequence[str] = (),
-) -> None:
+def publishable(delivery: Delivery, form: Form) -> None:
     """Nothing, if `publish` could publish these rows; arguments as there.
 
     Raises:
         SchemaError: a column is missing, or cannot be turned into its type without loss.
     """
-    _validated(frame, day, contract, entity, timestamps, keep)
+    if isinstance(delivery, Lying):
+        for _ in Stream(delivery, form).batches():
+            pass
+    else:
+        form.table(delivery)
 
 
 def read_rows(
@@ -175,20 +162,24 @@ def delivered_days(storage: Storage, dataset: str) -> list[date]:
 
 def published(storage: Storage, dataset: str, day: date) -> DataSlice | None:
     """The validated partition of a date, or None; `reasons` are the rules that people set aside."""
-    manifest = storage.manifest(_uri(storage, dataset, day))
-    if manifest is None:
-        return None
+    uri = _uri(storage, dataset, day)
+    manifest = storage.manifest(uri)
+    return None if manifest is None else _slice(dataset, day, uri, manifest)
+
+
+def _slice(dataset: str, day: date, uri: str, manifest: Manifest, report_uri: str = "") -> DataSlice:
     facts = manifest.facts
     return DataSlice(
         dataset=dataset,
         date=day,
         status="validated",
-        uri=_uri(storage, dataset, day),
+        uri=uri,
         rows=manifest.rows,
         entities=int(facts.get("entities", 0)),
         late_rows=int(facts.get("late_rows", 0)),
         content_hash=manifest.content_hash,
         reasons=tuple(json.loads(facts.get("waived", "[]"))),
+        report_uri=report_uri,
         released=facts.get("released") == "true",
     )
 
@@ -215,56 +206,9 @@ def usual_statistics(
     return found[::-1]
 
 
-def _validated(
-    frame: pd.DataFrame,
-    day: date,
-    contract: ContractSpec,
-    entity: str,
-    timestamps: TimestampsSpec,
-    keep: Sequence[str],
-) -> tuple[pa.Table, int]:
-    """The rows as they are published, and how many of them are late."""
-    times = [timestamps.event, *([timestamps.arrival] if timestamps.arrival else [])]
-    needed = [entity, *times, *contract.columns]
-    if missing := [name for name in needed if name not in frame.columns]:
-        raise SchemaError(
-            f"The delivery has no column {missing[0]!r}.", hint=did_you_mean(missing[0], map(str, frame.columns))
-        )
-    kinds = dict.fromkeys(times, _INSTANT) | {name: _ARROW[c.type] for name, c in contract.columns.items()}
-    extra = [name for name in keep if name in frame.columns and name not in needed]
-    rows = frame[[*needed, *extra]].sort_values([entity, timestamps.event], kind="stable")
-    start = pd.Timestamp(datetime.combine(day, time(), UTC))
-    if timestamps.arrival:
-        arrival = rows[timestamps.arrival]
-        rows[timestamps.arrival] = arrival.where(arrival >= start, start)
-    arrays = {name: _column(rows[name], kinds.get(name)) for name in rows.columns}
-    return pa.table(arrays), int((rows[timestamps.event] < start).sum())
-
-
-def _column(values: pd.Series, kind: pa.DataType | None) -> pa.Array:
-    """A column in its type: without loss, except that whole numbers may become floats."""
-    try:
-        if isinstance(values.dtype, pd.CategoricalDtype):
-            values = values.astype(values.cat.categories.dtype)
-        array = pa.array(values, from_pandas=True)
-        if kind is None:
-            moment = pa.types.is_timestamp(array.type)
-            return array.cast(pa.timestamp("us", array.type.tz), safe=False) if moment else array
-        return array.cast(kind, safe=not (pa.types.is_floating(kind) or pa.types.is_timestamp(kind)))
-    except (pa.ArrowException, TypeError, ValueError) as error:
-        raise SchemaError(
-            f"Column {values.name!r} cannot be kept as {kind or 'one type'}: {' '.join(str(error).split())}.",
-            hint="Mend the source, or the column's type in the contract.",
-        ) from error
-
-
-def _released_before(published: Manifest | None, table: pa.Table) -> bool:
+def _released_before(published: Manifest | None, content: str) -> bool:
     """Whether an earlier attempt with the same rows has released this date already."""
-    return (
-        published is not None
-        and published.facts.get("released") == "true"
-        and published.content_hash == content_hash(table)
-    )
+    return published is not None and published.facts.get("released") == "true" and published.content_hash == content
 
 
 def _uri(storage: Storage, dataset: str, day: date) -> str:

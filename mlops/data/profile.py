@@ -11,19 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from mlops.data import contracts
-from mlops.data.looked_at import Looked
-from mlops.data.profile_keys import Keys, find_keys
+from mlops.data import looked_at, profile_duck
+from mlops.data.profile_keys import find_keys
+from mlops.data.profile_table import ColumnSeen, DaySeen, Keys, ProfileTable, SourceKind
 from mlops.errors import NoDataError
-from mlops.spec import ColumnContract, ContractSpec, TimestampsSpec
+from mlops.spec import ColumnContract, ContractSpec
 
-_CATEGORIES = 20  # a text column with more different values, or with one for every second row, lists nothing
 _HEADROOM = 0.25  # of the width of a range
 
 
@@ -44,11 +42,42 @@ class Profile:
     broken: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by day, what breaks the proposal all the same
 
 
-def profile(looked: Looked, *, entity: str = "", event: str = "", arrival: str = "") -> Profile:
+def first_look(
+    uri: str,
+    *,
+    kind: SourceKind | None = None,
+    table: str = "",
+    timezone: str = "",
+    options: dict[str, Any] | None = None,
+    **keys: str,
+) -> Profile:
+    """Look at data where it is; Parquet where it lies, within bounded memory, if its times need no more than a cast.
+
+    Args:
+        uri: path, glob, folder or URI, with or without {date}; or an SQLAlchemy URL.
+        kind: default: by the ending of the files, or sql for a database URL.
+        table: for sql: the table, or a query.
+        timezone: zone of times that carry none. Default: they are taken to be UTC, and the proposal says so.
+        options: options for fsspec or the CSV reader.
+        keys: see `profile`.
+
+    Raises:
+        SourceError: nothing is there, or it cannot be read.
+        NoDataError, SchemaError: see `profile`.
+    """
+    kind = kind or looked_at.kind_of(uri)
+    if kind == "parquet":
+        with profile_duck.opened(uri, timezone=timezone, options=options) as lying:
+            if lying is not None:
+                return profile(lying, **keys)
+    return profile(looked_at.look(uri, kind=kind, table=table, timezone=timezone, options=options), **keys)
+
+
+def profile(table: ProfileTable, *, entity: str = "", event: str = "", arrival: str = "") -> Profile:
     """Look at data and propose the contract that it keeps.
 
     Args:
-        looked: the data.
+        table: the data.
         entity: column of the entity. Default: the one that best names rows together with the time.
         event: column of the event time. Default: the best of those that hold times.
         arrival: column that says when a row became known. Default: one that is named so and never before the event.
@@ -57,88 +86,48 @@ def profile(looked: Looked, *, entity: str = "", event: str = "", arrival: str =
         NoDataError: there are no rows.
         SchemaError: no column holds times, or none can be a key; or one that was named is not there.
     """
-    frame = looked.frame
-    if frame.empty:
-        raise NoDataError(f"{looked.uri} holds no rows; there is nothing to look at.")
-    keys = find_keys(frame, entity=entity, event=event, arrival=arrival)
-    known = frame[keys.arrival or keys.event]
-    delivered = looked.days if looked.days is not None else known.dt.date
-    parts = {day: part.reset_index(drop=True) for day, part in frame.groupby(delivered, sort=True)}
-    columns, left_out = _columns(frame, keys, list(parts.values()))
-    contract = ContractSpec(columns=columns, **_whole(keys, parts))
-    timestamps = TimestampsSpec(event=keys.event, arrival=keys.arrival or None)
-    gaps = frame.sort_values([keys.entity, keys.event]).groupby(keys.entity)[keys.event].diff().dropna()
-    minutes = gaps.dt.total_seconds() / 60
+    if not table.rows:
+        raise NoDataError(f"{table.uri} holds no rows; there is nothing to look at.")
+    keys = find_keys(table, entity=entity, event=event, arrival=arrival)
+    days = table.days(keys)
+    columns, left_out = _columns(table.columns(keys))
+    contract = ContractSpec(columns=columns, **_whole(keys, days))
     return Profile(
-        uri=looked.template,
-        kind=looked.kind,
-        timezone=looked.timezone,
+        uri=table.template,
+        kind=table.kind,
+        timezone=table.timezone,
         keys=keys,
         contract=contract,
-        rows=len(frame),
-        entities=int(frame[keys.entity].nunique()),
-        days=tuple(parts),
-        interval_minutes=float(minutes.median()) if len(minutes) else None,
+        rows=table.rows,
+        entities=table.distinct(keys.entity),
+        days=tuple(each.day for each in days),
+        interval_minutes=table.interval_minutes(keys),
         left_out=left_out,
-        broken=_broken(parts, contract, keys.entity, timestamps),
+        broken=dict(table.broken(contract, keys)),
     )
 
 
-def _broken(
-    parts: dict[date, pd.DataFrame], contract: ContractSpec, entity: str, timestamps: TimestampsSpec
-) -> dict[str, tuple[str, ...]]:
-    """What each day breaks of the proposal, held against it as ingestion would."""
-    counts: list[int] = []
-    found = {}
-    for day, part in parts.items():
-        usual = counts[-contract.volume_history :]
-        result = contracts.check(part, contract, entity=entity, timestamps=timestamps, day=day, usual_rows=usual)
-        counts.append(len(part))
-        if not result.passed:
-            found[day.isoformat()] = result.reasons
-    return found
-
-
-def _columns(
-    frame: pd.DataFrame, keys: Keys, parts: Sequence[pd.DataFrame]
-) -> tuple[dict[str, ColumnContract], dict[str, str]]:
+def _columns(seen: Sequence[ColumnSeen]) -> tuple[dict[str, ColumnContract], dict[str, str]]:
     columns, left_out = {}, {}
-    for name in [str(column) for column in frame.columns if column not in keys.columns]:
-        values = frame[name]
-        if values.isna().all():
-            left_out[name] = "null in all rows"
-        elif (kind := _kind(values)) is None:
-            left_out[name] = f"no numbers, text or truth values ({values.dtype})"
+    for each in seen:
+        if not each.present:
+            left_out[each.name] = "null in all rows"
+        elif not each.kind:
+            left_out[each.name] = f"no numbers, text or truth values ({each.dtype})"
         else:
-            columns[name] = _column(values, kind, max(float(part[name].isna().mean()) for part in parts))
+            columns[each.name] = _column(each)
     return columns, left_out
 
 
-def _kind(values: pd.Series) -> Any:
-    if pd.api.types.is_bool_dtype(values.dtype):
-        return "bool"
-    if pd.api.types.is_numeric_dtype(values.dtype):
-        numbers = values.dropna().to_numpy(dtype=float)
-        finite = numbers[np.isfinite(numbers)]
-        whole = len(finite) == len(numbers) and bool((finite == np.round(finite)).all())
-        return "int" if whole and np.abs(finite).max(initial=0) < 2**53 else "float"
-    inferred = pd.api.types.infer_dtype(values, skipna=True)
-    return {"string": "string", "boolean": "bool"}.get(inferred)
-
-
-def _column(values: pd.Series, kind: Any, null_share: float) -> ColumnContract:
-    found: dict[str, Any] = {"type": kind, "max_null_share": _roomy_share(null_share)}
-    if kind in ("float", "int"):
-        numbers = values.dropna().to_numpy(dtype=float)
-        finite = numbers[np.isfinite(numbers)]
-        if len(finite) < len(numbers):
-            found["max_outside_share"] = 1.0
-        if len(finite):
-            found["min"], found["max"] = _range(float(finite.min()), float(finite.max()))
-    if kind == "string":
-        distinct = sorted(values.dropna().astype(str).unique())
-        if len(distinct) <= _CATEGORIES and len(distinct) <= values.notna().sum() / 2:
-            found["allowed"] = tuple(distinct)
+def _column(seen: ColumnSeen) -> ColumnContract:
+    kind = seen.kind if seen.kind != "number" else "int" if seen.whole else "float"
+    found: dict[str, Any] = {"type": kind, "max_null_share": _roomy_share(seen.null_share)}
+    if seen.infinite:
+        found["max_outside_share"] = 1.0
+    if seen.finite:
+        found["min"], found["max"] = _range(*seen.finite)
+    if seen.categories is not None and len(seen.categories) <= seen.present / 2:
+        found["allowed"] = seen.categories
     return ColumnContract(**found)
 
 
@@ -165,30 +154,23 @@ def _roomy_share(share: float) -> float:
     return min(1.0, math.ceil(share * 150) / 100)
 
 
-def _whole(keys: Keys, parts: dict[date, pd.DataFrame]) -> dict[str, Any]:
+def _whole(keys: Keys, days: Sequence[DaySeen]) -> dict[str, Any]:
     """What is promised about deliveries as a whole."""
-    counts = [len(part) for part in parts.values()]
+    counts = [each.rows for each in days]
     found: dict[str, Any] = {"min_rows": max(1, min(counts) // 2), "unique": keys.unique}
     if keys.arrival:
-        worst = max(_lateness(part, keys, day) for day, part in parts.items())
+        worst = max(each.lateness_hours for each in days)
         found["max_lateness_hours"] = float(max(1, math.ceil(worst * 1.5)))
-    ages = [_age(part, keys, day) for day, part in parts.items()]
-    stale = max(ages)
+    stale = max(_age_hours(each) for each in days)
     found["freshness_hours"] = float(max(1, math.ceil(stale * 1.5))) if stale <= 12 else None
     found["volume_tolerance"] = _tolerance(counts, 7)
     return found
 
 
-def _lateness(part: pd.DataFrame, keys: Keys, day: date) -> float:
-    start = pd.Timestamp(day, tz="UTC")
-    arrival = part[keys.arrival]
-    late = arrival.where(arrival >= start, start) - part[keys.event]
-    return float(late.max().total_seconds() / 3600)
-
-
-def _age(part: pd.DataFrame, keys: Keys, day: date) -> float:
-    newest = part[keys.event].max() - pd.Timestamp(day, tz="UTC")
-    return float(24 - newest.total_seconds() / 3600)
+def _age_hours(seen: DaySeen) -> float:
+    """How old the newest row was when its day ended."""
+    start = datetime.combine(seen.day, time(), UTC)
+    return 24 - (seen.newest - start).total_seconds() / 3600
 
 
 def _tolerance(counts: Sequence[int], history: int) -> float | None:

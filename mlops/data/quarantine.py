@@ -14,11 +14,17 @@ import pandas as pd
 import pyarrow as pa
 
 from mlops import log
+from mlops.data import lying, parquet
 from mlops.data.contracts import ContractResult
 from mlops.data.finding import Finding, findings_from_json, findings_to_json
+from mlops.data.lying import Delivery, Lying
+from mlops.data.rule import Terms
+from mlops.data.validated import as_they_came
 from mlops.errors import NoDataError
 from mlops.records import DataSlice
-from mlops.storage import Manifest, Storage
+from mlops.spec import SourceSpec
+from mlops.storage import TABLE_FILE, Manifest, Storage
+from mlops.storage_files import publish_batches
 
 _LOG = log.get(__name__)
 
@@ -27,7 +33,7 @@ def put(
     storage: Storage,
     dataset: str,
     day: date,
-    frame: pd.DataFrame,
+    delivery: Delivery,
     result: ContractResult,
     *,
     report_uri: str = "",
@@ -40,7 +46,7 @@ def put(
         storage: where partitions live.
         dataset: name of the data set.
         day: date of the delivery.
-        frame: the delivery, as `read_delivery` gives it.
+        delivery: as `read_delivery` or `inspect` gives it; one that was left where it lies is copied from there.
         result: what its contract's check found.
         report_uri: page of the check.
         model: the model whose contract it breaks.
@@ -52,7 +58,10 @@ def put(
     facts = {"reasons": json.dumps(list(result.reasons)), "report_uri": report_uri, "model": model}
     facts |= {"at": at.isoformat() if at else "", "findings": findings_to_json(result.findings)}
     uri = place(storage, dataset, day)
-    manifest = storage.write_table(uri, _as_it_came(frame), facts)
+    if isinstance(delivery, Lying):
+        manifest = publish_batches(storage, uri, *as_they_came(delivery), lambda _: facts)
+    else:
+        manifest = storage.write_table(uri, _as_it_came(delivery), facts)
     _LOG.warning("quarantined %s", log.facts(dataset=dataset, date=day, rows=manifest.rows))
     return _slice(dataset, day, uri, manifest)
 
@@ -82,16 +91,28 @@ def found(storage: Storage, dataset: str, day: date) -> tuple[str, str, tuple[Fi
     return facts.get("model", ""), facts.get("at", ""), findings_from_json(facts.get("findings", "[]"))
 
 
-def read(storage: Storage, dataset: str, day: date) -> pd.DataFrame:
+def read(storage: Storage, dataset: str, day: date, terms: Terms | None = None) -> Delivery:
     """The rows of the delivery in quarantine, in the order in which they came.
+
+    Args:
+        storage: where partitions live.
+        dataset: name of the data set.
+        day: date of the delivery.
+        terms: what it is held against. With them, a large delivery is left where it lies, if it can be read there.
 
     Raises:
         NoDataError: none waits there.
         StorageError: it cannot be read.
     """
     uri = place(storage, dataset, day)
-    if storage.manifest(uri) is None:
+    manifest = storage.manifest(uri)
+    if manifest is None:
         raise _nothing_waits(storage, dataset, day)
+    if terms is not None and manifest.rows > lying.IN_MEMORY_ROWS:
+        file = f"{storage.uri('data_quarantine', dataset, 'date={date}')}/{TABLE_FILE}"
+        source = SourceSpec(kind="parquet", uri=file, options=storage.options if "://" in file else {})
+        if (parts := parquet.find(source, terms)) is not None:
+            return Lying(source, parts, terms, parts.state, manifest.rows)
     frame: pd.DataFrame = storage.read_table(uri).to_pandas(date_as_object=False)
     return frame
 

@@ -49,10 +49,20 @@ def register(feast: Any, objects: Sequence[Any], fingerprint: str) -> None:
         raise
     except Exception as error:
         raise FeatureError(
-            f"Feast refuses what {feast.config.repo_path} declares: {error}", hint="Correct the files, then run again."
+            f"Feast refuses what {feast.config.repo_path} declares: {' '.join(str(error).split())}",
+            hint=f"{_timeless(objects)}Correct the files, then run again.",
         ) from error
     feast.registry.apply_project(Project(name=feast.project, tags={_FINGERPRINT_TAG: fingerprint}))
     feast.refresh_registry()
+
+
+def _timeless(objects: Sequence[Any]) -> str:
+    """Which sources name no column of times; Feast looks for one, and does not say where it found none."""
+    sources = [
+        thing if hasattr(thing, "timestamp_field") else getattr(thing, "batch_source", None) for thing in objects
+    ]
+    names = {source.name for source in sources if source is not None and not source.timestamp_field}
+    return f"Source {', '.join(sorted(names))} names no timestamp_field. " if names else ""
 
 
 def _tables(path: Path) -> int:

@@ -38,7 +38,7 @@ from mlops.features.online import materialisation, pushing, reading
 from mlops.features.online.reading import STALE, OnlineValues, Stale
 from mlops.features.registration import answering, register, registered
 from mlops.features.repository import declared, feast_settings, fingerprint
-from mlops.features.tables import ROW, askable, assembled, conserved, not_ahead, times_of
+from mlops.features.tables import ROW, askable, assembled, conserved, not_ahead
 from mlops.storage import Manifest, Storage
 
 __all__ = ["FeatureStore", "ViewInfo"]
@@ -281,10 +281,8 @@ class FeatureStore:
         """
         mode, views = stale or self.config.stale_features, self.views_of(service)
         found = self.online_values(service, keys, as_of=as_of, stale=mode)
-        columns: dict[str, Any] = {views[0].entity: pd.Series(keys, dtype=None if len(keys) else object)}
-        columns |= {name: found.values[:, i] for i, name in enumerate(found.features)}
-        columns |= {field: times_of(microseconds) for field, microseconds in found.clocks.items()}
-        return pd.DataFrame(columns | ({STALE: found.stale} if mode == "mark" else {}))
+        frame = found.frame(views[0].entity, keys)
+        return frame.assign(**{STALE: found.stale}) if mode == "mark" else frame
 
     def online_values(
         self, service: str, keys: Sequence[Any], *, as_of: datetime | None = None, stale: Stale | None = None

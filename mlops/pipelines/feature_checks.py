@@ -98,8 +98,8 @@ def of_online_store(services: Services, spec: ModelSpec, day: date) -> tuple[tup
     entities = pd.Series(list(dict.fromkeys(key for view in views for key in store.entities(view, day))))
     keys = _sampled(entities, SAMPLED_ENTITIES, spec, day)
     rows = pd.DataFrame({views[0].entity: keys, "event_timestamp": pd.DatetimeIndex([moment] * len(keys))})
-    stale = int(store.online_values(service, keys.tolist(), as_of=moment, stale="mark").stale.sum())
-    served = store.online(service, keys.tolist(), as_of=moment, stale="refuse")
+    online = store.online_values(service, keys.tolist(), as_of=moment, stale="refuse")
+    served, stale = online.frame(views[0].entity, keys.tolist()), int(online.stale.sum())
     offline = store.historical(service, rows.astype({"event_timestamp": "datetime64[us, UTC]"}))
     found = [checks.parity(offline, served, views=views, as_of=moment)]
     found += [
@@ -123,14 +123,22 @@ def of_predictions(services: Services, spec: ModelSpec, day: date, log: pd.DataF
     Returns:
         the gate of the batch, and that of live serving if such a request was answered.
     """
+    found = (_of_batch(services, spec, day, log), *_of_answers(services, spec, day))
+    _keep(services, spec, day, "monitoring", found)
+    return found
+
+
+def of_answers(services: Services, spec: ModelSpec, day: date) -> tuple[GateResult, ...]:
+    """The same of a model that was only asked over HTTP that day; no gate if no features were looked up for it."""
+    if found := _of_answers(services, spec, day):
+        _keep(services, spec, day, "monitoring", found)
+    return found
+
+
+def _of_answers(services: Services, spec: ModelSpec, day: date) -> tuple[GateResult, ...]:
     live = log_reading.read(services.storage, spec.name, day)
     looked_up = live[live["feature_known_at"].notna()] if len(live) else live
-    found = [
-        _of_batch(services, spec, day, log),
-        *([_of_live(services, spec, day, looked_up)] if len(looked_up) else []),
-    ]
-    _keep(services, spec, day, "monitoring", found)
-    return tuple(found)
+    return (_of_live(services, spec, day, looked_up),) if len(looked_up) else ()
 
 
 def _of_batch(services: Services, spec: ModelSpec, day: date, log: pd.DataFrame) -> GateResult:

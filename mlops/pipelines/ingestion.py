@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-import pandas as pd
-
 from mlops.data import contracts, partitions, quarantine
 from mlops.data.inspection import inspect
+from mlops.data.lying import Delivery
 from mlops.data.rule import Statistics, Terms
 from mlops.pipelines import quarantine as decisions
 from mlops.pipelines.incidents import tell
@@ -48,12 +47,12 @@ def run(services: Services, spec: ModelSpec, day: date, release: str = "", actor
     if found is None:
         reason = f"Nothing was delivered for {day}."
         return report("ingestion", spec, day, "nothing_to_do", reason, DataSlice(spec.dataset, day, "nothing_to_do"))
-    result, frame = found
+    result, delivery = found
     page = report_uri(services, spec, day, "contract.html")
     services.storage.write_bytes(page, result.html.encode())
     if result.passed:
-        return _publish(services, spec, day, frame, page, result)
-    return _quarantine(services, spec, day, frame, result, page)
+        return _publish(services, spec, day, delivery, page, result)
+    return _quarantine(services, spec, day, delivery, result, page)
 
 
 def _usual(services: Services, spec: ModelSpec, day: date) -> tuple[Sequence[int], Sequence[Statistics]]:
@@ -66,9 +65,9 @@ def _usual(services: Services, spec: ModelSpec, day: date) -> tuple[Sequence[int
 
 
 def _publish(
-    services: Services, spec: ModelSpec, day: date, frame: pd.DataFrame, page: str, result: contracts.ContractResult
+    services: Services, spec: ModelSpec, day: date, delivery: Delivery, page: str, result: contracts.ContractResult
 ) -> StepReport:
-    slice_ = publish(services, spec, day, frame, page, statistics=result.statistics)
+    slice_ = publish(services, spec, day, delivery, page, statistics=result.statistics)
     late = f", {slice_.late_rows:,} of them late" if slice_.late_rows else ""
     released = "; the quarantined delivery of this date is released" if slice_.released else ""
     reason = f"{slice_.rows:,} rows of {slice_.entities:,} entities keep their contract{late}{released}."
@@ -76,12 +75,14 @@ def _publish(
 
 
 def _quarantine(
-    services: Services, spec: ModelSpec, day: date, frame: pd.DataFrame, result: contracts.ContractResult, page: str
+    services: Services, spec: ModelSpec, day: date, delivery: Delivery, result: contracts.ContractResult, page: str
 ) -> StepReport:
     at = services.clock()
-    slice_ = quarantine.put(services.storage, spec.dataset, day, frame, result, report_uri=page, model=spec.name, at=at)
+    slice_ = quarantine.put(
+        services.storage, spec.dataset, day, delivery, result, report_uri=page, model=spec.name, at=at
+    )
     if entry := decisions.decided(services, spec, slice_):
-        return decisions.again(services, spec, day, frame, page, entry)
+        return decisions.again(services, spec, day, delivery, page, entry)
     tell(
         services,
         spec,

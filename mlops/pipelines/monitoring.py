@@ -37,11 +37,14 @@ def run(services: Services, spec: ModelSpec, day: date) -> StepReport:
 
     Returns:
         done (no drift, or none that matters), no (drift that matters), cannot_tell, or nothing_to_do (no predictions of
-        that date); the record is a `DriftReport`, whose `retrain` says whether this finding starts a training.
+        that date; what was answered from the online store is held against the offline store all the same); the record
+        is a `DriftReport`, whose `retrain` says whether this finding starts a training.
     """
     manifest = services.storage.manifest(predictions_uri(services, spec, day))
     if manifest is None:
-        return report("monitoring", spec, day, "nothing_to_do", f"There are no predictions for {day}.")
+        gates = feature_checks.of_answers(services, spec, day)
+        told = "".join(f" {gate.name}: {gate.verdict}. {gate.reason}" for gate in gates)
+        return report("monitoring", spec, day, "nothing_to_do", f"There are no predictions for {day}.{told}")
     version = services.registry.get(spec.name, int(manifest.facts["version"]))
     scorer = services.registry.load(version)
     reference, current = _reference(services, spec, version, scorer), _current(services, spec, day)

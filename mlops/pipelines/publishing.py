@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-import pandas as pd
-
 from mlops.data import partitions
+from mlops.data.lying import Delivery
 from mlops.data.rule import Statistics
+from mlops.data.validated import Form
 from mlops.records import DataSlice
 from mlops.services import Services
 from mlops.spec import ModelSpec
@@ -21,7 +21,7 @@ def publish(
     services: Services,
     spec: ModelSpec,
     day: date,
-    frame: pd.DataFrame,
+    delivery: Delivery,
     page: str,
     waived: Sequence[str] = (),
     statistics: Statistics | None = None,
@@ -32,7 +32,7 @@ def publish(
         services: the adapters.
         spec: the model.
         day: date of the delivery.
-        frame: the delivery.
+        delivery: its rows.
         page: page of the contract's check.
         waived: the broken rules that people have set aside.
         statistics: of the delivery, for what is usual later.
@@ -43,18 +43,19 @@ def publish(
     slice_ = partitions.publish(
         services.storage,
         spec.dataset,
-        day,
-        frame,
-        contract=spec.contract,
-        entity=spec.entity,
-        timestamps=spec.timestamps,
-        keep=label_columns(spec),
+        delivery,
+        form_of(spec, day),
         report_uri=page,
         waived=waived,
         statistics=statistics,
     )
     settle(services, spec, day)
     return slice_
+
+
+def form_of(spec: ModelSpec, day: date) -> Form:
+    """What the rows of a delivery become when they are published."""
+    return Form(day, spec.contract, spec.entity, spec.timestamps, label_columns(spec))
 
 
 def settle(services: Services, spec: ModelSpec, day: date) -> None:

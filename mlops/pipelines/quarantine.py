@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
 
-import pandas as pd
-
 from mlops.data import partitions, quarantine
 from mlops.data.finding import Finding
+from mlops.data.lying import Delivery
+from mlops.data.rule import Terms
 from mlops.errors import DataError
 from mlops.governance.ledger import Entry
 from mlops.pipelines.night import report
-from mlops.pipelines.publishing import label_columns, publish, settle
+from mlops.pipelines.publishing import form_of, publish, settle
 from mlops.records import DataSlice, StepReport
 from mlops.services import Services
 from mlops.spec import ModelSpec
@@ -96,13 +96,11 @@ def release(services: Services, spec: ModelSpec, day: date, reason: str, actor: 
             "told apart afterwards.",
             hint="Have it delivered again; `mlops quarantine explain` shows the rows.",
         )
-    frame = quarantine.read(services.storage, spec.dataset, day)
-    keep = label_columns(spec)
-    partitions.publishable(
-        frame, day, contract=spec.contract, entity=spec.entity, timestamps=spec.timestamps, keep=keep
-    )
+    terms = Terms(spec.contract, spec.entity, spec.timestamps, day)
+    delivery = quarantine.read(services.storage, spec.dataset, day, terms)
+    partitions.publishable(delivery, form_of(spec, day))
     entry = _decide(services, spec, day, RELEASE, reason, actor)
-    return _released(services, spec, day, frame, held.report_uri, entry)
+    return _released(services, spec, day, delivery, held.report_uri, entry)
 
 
 def drop(services: Services, spec: ModelSpec, day: date, reason: str, actor: str = "") -> StepReport:
@@ -122,20 +120,20 @@ def decided(services: Services, spec: ModelSpec, held: DataSlice) -> Entry | Non
     return max((entry for entry in found if entry), key=lambda entry: entry.seq, default=None)
 
 
-def again(services: Services, spec: ModelSpec, day: date, frame: pd.DataFrame, page: str, entry: Entry) -> StepReport:
+def again(services: Services, spec: ModelSpec, day: date, delivery: Delivery, page: str, entry: Entry) -> StepReport:
     """What ingestion does when it meets a delivery again that was decided on."""
     if entry.kind == RELEASE:
-        return _released(services, spec, day, frame, page, entry)
+        return _released(services, spec, day, delivery, page, entry)
     quarantine.discard(services.storage, spec.dataset, day)
     words = f"This delivery was dropped by {entry.actor} on {entry.at:%Y-%m-%d}: {entry.body['reason']}"
     return report("ingestion", spec, day, "no", words, DataSlice(spec.dataset, day, "nothing_to_do"))
 
 
 def _released(
-    services: Services, spec: ModelSpec, day: date, frame: pd.DataFrame, page: str, entry: Entry
+    services: Services, spec: ModelSpec, day: date, delivery: Delivery, page: str, entry: Entry
 ) -> StepReport:
     waived = tuple(entry.body["rules"])
-    slice_ = publish(services, spec, day, frame, page, waived)
+    slice_ = publish(services, spec, day, delivery, page, waived)
     words = (
         f"{slice_.rows:,} rows of {slice_.entities:,} entities are released by {entry.actor} although "
         f"{len(waived)} {'rule is' if len(waived) == 1 else 'rules are'} broken: {entry.body['reason']}"

@@ -60,7 +60,7 @@ def test_the_platform_starts_runs_a_dag_and_ends_without_a_trace(
         assert listening == {"127.0.0.1"}
         api = Api(platform)
         with pytest.raises(urllib.error.HTTPError, match="401"):
-            Api(standalone.Platform(platform.airflow_url, "", "", platform.user, "wrong", platform.logs, ()))
+            Api(standalone.Platform(platform.airflow_url, "", "", "", platform.user, "wrong", platform.logs, ()))
         api.wait_for("/api/v2/dags", lambda found: {dag["dag_id"] for dag in found["dags"]} == DAGS)
         api.wait_for("/api/v2/importErrors", lambda found: found["total_entries"] == 0, seconds=30)
         assert api.ended(api.start("ingestion__fleet", date=DAY.isoformat())) == "success"

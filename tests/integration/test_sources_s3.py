@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 from moto.server import ThreadedMotoServer
 
-from mlops.data import fleet
+from mlops.data import contracts, fleet, inspection, looked_at, profile
+from mlops.data.rule import Terms
 from mlops.data.sources import read_delivery
 from mlops.errors import SourceError
-from mlops.spec import SourceSpec, TimestampsSpec
+from mlops.spec import ColumnContract, ContractSpec, SourceSpec, TimestampsSpec
 
 pytestmark = pytest.mark.integration
 
@@ -123,3 +124,48 @@ def test_missing_credentials_are_an_error(server: str, monkeypatch: pytest.Monke
     spec = source(server, "s3://plant/in/{date}.parquet", key=None, secret=None, skip_instance_cache=True)
     with pytest.raises(SourceError, match=r"cannot be listed: NoCredentialsError: .*Check the URI, the credentials"):
         read(spec)
+
+
+def test_a_contract_is_checked_where_the_object_lies(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kept and broken, on S3 as on disk, in the same words, by DuckDB and without a row loaded for it."""
+    columns = {
+        "temperature": ColumnContract(min=-40, max=150, max_null_share=1),
+        "rotation": ColumnContract(min=0, max=5000, max_null_share=1),
+    }
+    frame = fleet.deliver(FLEET, DAY)
+    for uri in ("s3://plant/in/{date}.parquet", "s3://plant/by_day/*/part-0.parquet"):
+        kept, rows = found(inspection.inspect(source(server, uri), terms(columns), []))
+        assert kept.passed
+        pd.testing.assert_frame_equal(rows, frame)
+    columns["temperature"] = ColumnContract(min=-40, max=float(frame["temperature"].median()), max_null_share=1)
+    in_memory = contracts.check(
+        frame, terms(columns).contract, entity="device_id", timestamps=TIMES, day=DAY, usual_rows=[]
+    )
+    monkeypatch.setattr(contracts, "check", lambda *_, **__: pytest.fail("the rows were loaded to be checked"))
+    broken, _ = found(inspection.inspect(source(server, "s3://plant/in/{date}.parquet"), terms(columns), []))
+    assert not broken.passed
+    assert broken.reasons == in_memory.reasons
+    with pytest.raises(SourceError, match="not whole"):
+        inspection.inspect(source(server, "s3://plant/in/cut.parquet"), terms(columns), [])
+
+
+def test_a_first_look_reads_objects_where_they_lie(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prefix on S3 proposes what the same rows in memory propose, with {date} in its URI."""
+    options = source(server, "s3://plant").options
+    uri = "s3://plant/by_day/*/part-0.parquet"
+    in_memory = profile.profile(looked_at.look(uri, kind="parquet", options=options))
+    monkeypatch.setattr(looked_at, "look", lambda *_, **__: pytest.fail("the rows were loaded"))
+    lying = profile.first_look(uri, options=options)
+    assert lying.uri == "s3://plant/by_day/date={date}/part-0.parquet"
+    assert (lying.contract, lying.keys, lying.broken) == (in_memory.contract, in_memory.keys, {})
+
+
+def terms(columns: dict[str, ColumnContract]) -> Terms:
+    """What a delivery of the day is held against."""
+    return Terms(ContractSpec(columns=columns), "device_id", TIMES, DAY)
+
+
+def found(inspected: tuple[contracts.ContractResult, pd.DataFrame] | None) -> tuple[contracts.ContractResult, Any]:
+    """What an inspection has found, which must be something."""
+    assert inspected is not None
+    return inspected

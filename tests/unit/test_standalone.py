@@ -211,6 +211,10 @@ def test_only_loopback_is_listened_on(config: MLOpsConfig) -> None:
         assert commands[name][commands[name].index("--host") + 1] == "127.0.0.1"
     for name in ("scheduler", "triggerer"):
         assert "--skip-serve-logs" in commands[name]
+    assert not {"feast", "data-docs"} & commands.keys()
+    more = standalone._commands(config, {"api-server": 8080, "mlflow": 5000, "feast": 8888, "data-docs": 8090})
+    assert more["feast"][-2:] == ["--port", "8888"]
+    assert more["data-docs"][-5:] == ["data", "docs", "--serve", "--port", "8090"]
 
 
 def test_a_tracking_server_of_somebody_else_is_used_and_not_started(tmp_path: Path) -> None:

@@ -122,8 +122,9 @@ class _Join:
     def untied(self, found: Leaders) -> pa.Table:
         """Readings by row, of the rows that have one leader: fetched by its place."""
         only = ~found.tied
-        self._connection.register("found", pa.table({"number": self.numbers(found)[only], "row": found.rows[only]}))
-        body = f"from {self._table.relation} s join found f on {self._table.row} = f.row"
+        places, on = self._table.places(found.rows[only])
+        self._connection.register("found", pa.table({"number": self.numbers(found)[only], **places}))
+        body = f"from {self._table.relation} s join found f on {on}"
         return self._connection.sql(f"select {self._shown} {body} {self._where}").to_arrow_table()
 
     def tied(self, found: Leaders) -> pa.Table:

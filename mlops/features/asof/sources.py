@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -31,6 +33,8 @@ _DATE = re.compile(r"/date=(\d{4}-\d{2}-\d{2})/")
 _ONE_DAY = timedelta(days=1)
 _HALF_WRITTEN = "It is half written or not Parquet: run again the step that wrote it, or take it out of the folder."
 _PLACE = ("file_index", "file_row_number")  # what DuckDB calls a row's place; a column of that name hides it
+_FILE_BITS = 40
+_ROW_IN_FILES = f"(s.file_index::bigint << {_FILE_BITS} | s.file_row_number::bigint)"
 _ROW_OF_COPY = "row of the copy"
 _Stamp = tuple[tuple[str, int, int, int], ...]
 
@@ -44,6 +48,19 @@ class Table:
     columns: dict[str, str]  # name -> DuckDB type
     stamp: _Stamp  # what the files looked like when they were listed; empty for rows of an object store
     row: str | None  # SQL that numbers the rows of the relation; None: they have to be copied first
+
+    def places(self, rows: npt.NDArray[np.int64]) -> tuple[dict[str, pa.Array], str]:
+        """Where rows lie: columns of a table, and the condition that joins that table, called `f`, to the relation.
+
+        File and row are compared one by one: so DuckDB skips the files and pages that hold none of them.
+        """
+        if self.row != _ROW_IN_FILES:
+            return {"row": pa.array(rows)}, f"{self.row} = f.row"
+        there = {
+            "file": pa.array((rows >> _FILE_BITS).astype(np.uint64)),
+            "row": pa.array(rows & (1 << _FILE_BITS) - 1),
+        }
+        return there, "s.file_index = f.file and s.file_row_number = f.row"
 
     def kind(self, column: str, role: str) -> str:
         """Type of a column.
@@ -188,7 +205,7 @@ def opened(connection: Any, source: Any, files: Sequence[str]) -> Table:
     except (duckdb.Error, OSError) as error:
         raise _unreadable(source, error) from error
     hidden = {name.lower() for name in columns} & set(_PLACE)
-    row = None if hidden else "(s.file_index::bigint << 40 | s.file_row_number::bigint)"
+    row = None if hidden else _ROW_IN_FILES
     return Table(source.name, relation, columns, stamp, row)
 
 

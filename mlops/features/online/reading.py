@@ -12,9 +12,11 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from mlops.errors import FeatureError
 from mlops.features.definitions import CLOCK, FEATURE_TIMESTAMP, ViewInfo, references
+from mlops.features.tables import times_of
 
 Stale = Literal["refuse", "mark", "allow"]
 STALE = "feature_stale"
@@ -32,6 +34,17 @@ class OnlineValues:
     values: npt.NDArray[np.float64]  # shape (n, features); NaN: none, or withheld as stale
     clocks: dict[str, npt.NDArray[np.float64]]  # `feature_timestamp`, `feature_known_at` [µs since 1970], NaN: none
     stale: npt.NDArray[np.bool_]  # shape (n,): some value of the entity is past its time to live
+
+    def frame(self, entity: str, keys: Sequence[Any]) -> pd.DataFrame:
+        """As a table: the key, features (NaN: none), times of the newest reading, UTC (NaT: entity never seen).
+
+        Args:
+            entity: name of the join key.
+            keys: that were asked for, shape (n,).
+        """
+        columns: dict[str, Any] = {entity: pd.Series(keys, dtype=None if len(keys) else object)}
+        columns |= {name: self.values[:, i] for i, name in enumerate(self.features)}
+        return pd.DataFrame(columns | {field: times_of(moments) for field, moments in self.clocks.items()})
 
 
 def read(

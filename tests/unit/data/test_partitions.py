@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import tempfile
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops.data import partitions, quarantine
+from mlops.data import parquet, partitions, quarantine
 from mlops.data.contracts import ContractResult
-from mlops.errors import SchemaError
+from mlops.data.lying import Lying
+from mlops.data.rule import Terms
+from mlops.data.sources import read_delivery
+from mlops.data.validated import Form
+from mlops.errors import SchemaError, SourceError
 from mlops.records import DataSlice
-from mlops.spec import ColumnContract, ContractSpec, TimestampsSpec
+from mlops.spec import ColumnContract, ContractSpec, SourceSpec, TimestampsSpec
 from mlops.storage import Storage
 
 DAY = date(2026, 3, 5)
@@ -55,9 +61,7 @@ def rows(hours: Sequence[float] = (1, 2), day: date = DAY, entity: str = "b") ->
 
 def publish(storage: Storage, frame: pd.DataFrame, day: date = DAY, keep: Sequence[str] = ()) -> DataSlice:
     """Publish with the contract of these tests."""
-    return partitions.publish(
-        storage, "pumps", day, frame, contract=CONTRACT, entity="device", timestamps=TIMES, keep=keep
-    )
+    return partitions.publish(storage, "pumps", frame, Form(day, CONTRACT, "device", TIMES, keep))
 
 
 @pytest.fixture
@@ -195,6 +199,67 @@ def test_what_is_published_is_what_is_read(frame: pd.DataFrame) -> None:
     expected = frame.sort_values(["device", "at"], kind="stable").reset_index(drop=True)[list(back.columns)]
     assert done.rows == len(frame)
     pd.testing.assert_frame_equal(back, expected.astype({"mode": object}), check_dtype=bool(len(frame)))
+
+
+@settings(max_examples=12, deadline=None)
+@given(deliveries())
+def test_a_delivery_left_where_it_lies_is_published_as_from_memory(frame: pd.DataFrame) -> None:
+    """Whatever it holds: rows, their order, schema, content hash and facts are those of the same rows from memory."""
+    frame = frame.assign(label=[1, 0] * (len(frame) // 2) + [None] * (len(frame) % 2), noted=frame["mode"])
+    with tempfile.TemporaryDirectory() as folder:
+        frame.to_parquet(f"{folder}/{DAY}.parquet", index=False)
+        in_memory, streamed = Storage(f"{folder}/one"), Storage(f"{folder}/other")
+        there = left(folder)
+        if there is None:  # columns without a value have no type that DuckDB and pandas share
+            return
+        form = Form(DAY, CONTRACT, "device", TIMES, ("label", "noted", "nowhere"))
+        delivered = read_delivery(there.source, entity="device", timestamps=TIMES, day=DAY)
+        assert delivered is not None
+        done = partitions.publish(in_memory, "pumps", delivered, form)
+        from_file = partitions.publish(streamed, "pumps", there, form)
+        assert (from_file.rows, from_file.entities, from_file.late_rows) == (done.rows, done.entities, done.late_rows)
+        pd.testing.assert_frame_equal(
+            partitions.read_rows(in_memory, "pumps", DAY, DAY),
+            partitions.read_rows(streamed, "pumps", DAY, DAY),
+            check_dtype=len(frame) > 0,
+        )
+        if len(frame):
+            assert (from_file.content_hash, streamed.manifest(from_file.uri)) == (
+                done.content_hash,
+                in_memory.manifest(done.uri),
+            )
+        put = quarantine.put(streamed, "pumps", DAY, there, REFUSED)
+        pd.testing.assert_frame_equal(
+            quarantine.read(streamed, "pumps", DAY), delivered, check_dtype=False, check_column_type=False
+        )
+        assert put.rows == len(frame)
+
+
+def left(folder: str) -> Lying | None:
+    """The delivery of the day in a folder, left where it lies."""
+    source = SourceSpec(uri=f"{folder}/{{date}}.parquet")
+    terms = Terms(CONTRACT, "device", TIMES, DAY)
+    parts = parquet.find(source, terms)
+    return parts and Lying(source, parts, terms, parts.state, pq.read_metadata(f"{folder}/{DAY}.parquet").num_rows)
+
+
+def test_a_large_delivery_is_refused_like_a_small_one(storage: Storage, tmp_path: Path) -> None:
+    """A missing column, a fraction in whole numbers, a replaced file: nothing is published, in the same words."""
+    path = tmp_path / f"{DAY}.parquet"
+    for change, says in (
+        (lambda f: f.rename(columns={"steps": "step"}), r"has no column 'steps'\. Did you mean 'step'"),
+        (lambda f: f.assign(steps=[1.5, 2.0]), "'steps' cannot be kept as int64"),
+    ):
+        change(rows()).to_parquet(path)
+        with pytest.raises(SchemaError, match=says):
+            partitions.publish(storage, "pumps", left(str(tmp_path)), Form(DAY, CONTRACT, "device", TIMES))
+    rows().to_parquet(path)
+    before = left(str(tmp_path))
+    rows((5, 6, 7)).to_parquet(path)
+    with pytest.raises(SourceError, match="were replaced while they were read"):
+        partitions.publish(storage, "pumps", before, Form(DAY, CONTRACT, "device", TIMES))
+    assert partitions.delivered_days(storage, "pumps") == []
+    assert not list((tmp_path / "data").rglob("*"))
 
 
 def test_keys_that_change_their_type_between_dates_are_named(tmp_path: Path) -> None:

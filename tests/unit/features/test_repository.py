@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from mlops.config import MLOpsConfig
 from mlops.errors import ConfigError, FeatureError
 from mlops.features.repository import declared, feast_settings, fingerprint
+from mlops.features.store import FeatureStore
+from mlops.storage import Storage
 
 HOME = Path(__file__).parents[3]
 
@@ -83,6 +86,21 @@ def test_a_service_with_an_unknown_feature_is_answered_with_the_one_meant(tmp_pa
     )
     with pytest.raises(FeatureError, match=r"services\.py cannot be imported: .*levl.* Did you mean 'level'\?"):
         declared(tmp_path, "/data")
+
+
+def test_a_view_without_timestamps_is_refused(tmp_path: Path) -> None:
+    """A source that names no column of times, and has none: nothing is registered, and the source is named."""
+    settings = config(tmp_path)
+    pd.DataFrame({"pump_id": ["p1"], "level": [1.0]}).to_parquet(tmp_path / "levels.parquet")
+    (tmp_path / "repo" / "timeless.py").write_text(
+        ENTITY.format(kind="STRING")
+        + "from feast import FeatureView, Field, FileSource\nfrom feast.types import Float64\n"
+        + f"levels = FileSource(name='levels', path='{tmp_path}/levels.parquet')\n"
+        + "view = FeatureView(name='levels', entities=[pump], schema=[Field(name='level', dtype=Float64)], "
+        + "source=levels)\n"
+    )
+    with pytest.raises(FeatureError, match=r"no columns of timestamp type.* Source levels names no timestamp_field"):
+        FeatureStore.open(settings, Storage(str(settings.var))).apply()
 
 
 def test_a_file_that_cannot_be_imported_is_named(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from mlops.cli.__main__ import app
 from mlops.data import fleet, partitions
+from mlops.data.validated import Form
 from mlops.pipelines import ingestion
 from mlops.services import Services
 
@@ -75,10 +76,8 @@ def test_the_commands_of_the_page_on_labels(tmp_path: Path, monkeypatch: pytest.
     rows["event_timestamp"] = rows["event_timestamp"].astype("datetime64[us, UTC]")
     rows = rows.assign(arrived_at=rows["event_timestamp"], temperature=60.0)
     spec = services.spec("fleet_anomaly")
-    partitions.publish(
-        services.storage, "fleet", date(2026, 3, 12), rows,
-        contract=spec.contract, entity=spec.entity, timestamps=spec.timestamps,
-    )  # fmt: skip
+    form = Form(date(2026, 3, 12), spec.contract, spec.entity, spec.timestamps)
+    partitions.publish(services.storage, "fleet", rows, form)
     flags = rows[["device_id"]].assign(observed_at=rows["event_timestamp"], score=9.0, flag=True, model_version=1)
     uri = services.storage.uri("predictions", "fleet_anomaly", "date=2026-03-12")
     services.storage.write_table(uri, pa.Table.from_pandas(flags, preserve_index=False))

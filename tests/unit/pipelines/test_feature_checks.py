@@ -224,8 +224,13 @@ def test_answers_made_from_other_features_than_offline_are_told(
         one_wrong = served["vibration"].where(served.index != 1, served["vibration"] + 1.0)
         (_, gate) = answered(vibration=one_wrong)
         assert (gate.verdict, gate.value) == ("fail", 1.0)
-        told = " ".join(incidents(services, spec, LAST))
-        assert f"fleet_telemetry:vibration of device_id {keys[1]}: served {one_wrong[1]}" in told
+        named = f"fleet_telemetry:vibration of device_id {keys[1]}: served {one_wrong[1]}"
+        assert named in " ".join(incidents(services, spec, LAST))
+        services.alerts.resolve(spec.name, "checks of monitoring", at=services.clock(), day=LAST, terms=spec.alerts)
+        assert named not in " ".join(incidents(services, spec, LAST))
+        alone = execute("monitoring", services, spec, LAST)  # no batch was predicted of this date
+        assert (alone.outcome, named in alone.reason) == ("nothing_to_do", True)
+        assert named in " ".join(incidents(services, spec, LAST))
         pushed = served["feature_known_at"].where(served.index != 1, as_of(LAST) - timedelta(seconds=1))
         (_, gate) = answered(vibration=one_wrong, feature_known_at=pushed)
         assert (gate.verdict, gate.numbers["not_compared"]) == ("pass", 1.0)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mlops.data import partitions
+from mlops.data import lying, partitions, sources
 from mlops.errors import DataError, MLOpsError, NoDataError, SchemaError
 from mlops.pipelines import ingestion, quarantine
 from tests.plant import DAY, Plant, mlops, opened
@@ -65,6 +65,23 @@ def test_a_date_that_does_not_wait_is_an_error_that_names_those_that_do(plant: P
         with pytest.raises(NoDataError, match=f"Dates that wait: {DAY}"):
             call(plant.services, plant.spec, other, "a reason")
     assert isinstance(mlops("quarantine", "explain", "pumps", str(other)).exception, MLOpsError)
+
+
+def test_a_large_delivery_goes_its_way_without_being_loaded(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kept, quarantined, released, met again: from file to file, with the same records as a small one."""
+    plant.deliver()
+    small = plant.ingest()
+    monkeypatch.setattr(lying, "IN_MEMORY_ROWS", 0)
+    monkeypatch.setattr(sources, "read_delivery", lambda *_, **__: pytest.fail("the rows were loaded"))
+    assert plant.ingest() == small
+    assert plant.refused().outcome == "no"
+    done = quarantine.release(plant.services, plant.spec, DAY, "it was that hot")
+    assert done.record["released"] is True
+    published = partitions.read_rows(plant.services.storage, "plant", DAY, DAY)
+    assert list(published["pump"]) == ["a", "a", "b", "b"]
+    assert published["heat"].max() == 500.0
+    again = plant.ingest()
+    assert (again.outcome, again.record["content_hash"]) == ("done", done.record["content_hash"])
 
 
 def test_a_released_delivery_is_what_a_good_one_is_and_says_why(plant: Plant) -> None:

@@ -18,6 +18,7 @@ from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, Int64
 
 from mlops.errors import FeatureError, NoDataError, StorageError
+from mlops.features.asof.question import questions
 from mlops.features.asof.store import AsOfOfflineStore
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -340,6 +341,13 @@ def test_sources_that_do_not_fit_their_view_are_refused(
     change(levels).to_parquet(tmp_path / "levels.parquet")
     with pytest.raises(FeatureError, match=f"(?is){message}"):
         store.get_historical_features(rows, ["levels:level"]).to_df()
+
+
+def test_a_source_that_does_not_say_when_is_refused(tmp_path: Path) -> None:
+    """Without a column of times nobody can tell past from future: which source of which view, and what to declare."""
+    timeless = view("timeless", "levels.parquet", {"level": Float64}, event="", created="")
+    with pytest.raises(FeatureError, match=r"'timeless_source' of view 'timeless' does not say when.*timestamp_field"):
+        questions([timeless], ["timeless:level"], full_names=False)
 
 
 def test_a_source_without_files_holds_nothing_yet(tmp_path: Path, rows: pd.DataFrame) -> None:
