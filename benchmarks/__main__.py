@@ -18,7 +18,9 @@
 | `ab` | false positives under looking, power, coverage, mismatch, canaries, bandits, by simulation | 2 min |
 | `features` | point-in-time joins: our store, Feast's, bare DuckDB and polars, by size; time and peak memory | 15 min |
 | `feast_suite` | Feast's own tests of offline stores, run against ours, from a clone of Feast | 3 min |
-| `drift` | false alarms and delays of drift alarms beside Evidently's; 1 M × 30; two real data sets | 10 min |
+| `drift` | false alarms and delays of drift alarms beside those of other tools; 1 M × 30; two real data sets | 40 min |
+| `label_free` | how often the truth lies in what was estimated without labels, beside NannyML | 5 min |
+| `profiles` | 100 M rows read once, by DuckDB, into drift profiles: seconds and peak memory | 5 min |
 | `backtest` | sixty nights of real air under six retraining policies: quality, cost, nights a second | 10 min |
 | `asd` | detectors and features on twelve real servers, by mean ROC AUC | 10 min |
 """
@@ -48,6 +50,8 @@ NAMES = (
     "features",
     "feast_suite",
     "drift",
+    "label_free",
+    "profiles",
     "backtest",
     "asd",
 )

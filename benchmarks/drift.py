@@ -1,67 +1,111 @@
 """Drift: false alarms on worlds that do not change, how long a change takes to be told, size, and real data.
 
-`MLOPS_BENCH_QUICK=1` measures a tenth of it. Every cell has its own seed; competitors see the same nights.
+| variable | what it does |
+|---|---|
+| `BENCH_DRIFT` | parts to measure, of `false_alarms delays size real`; by default all |
+| `BENCH_LIVES` | months of each world without a change; by default 12 |
+| `BENCH_KEEP` | a folder that keeps each life as it comes, so that a run which is cut short goes on where it was |
+| `BENCH_NANNYML`, `BENCH_ALIBI_DETECT` | virtual environments that hold them, see `drift_others` |
+| `MLOPS_BENCH_QUICK` | 1: a tenth of it |
+
+Every life has its own seed, so that all tools see the same nights and a second run counts the same.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import time
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from joblib import Parallel, delayed
 from rich.console import Console
 from rich.table import Table
+from scipy import stats
 
-from benchmarks import drift_real, drift_size, drift_worlds
-from benchmarks.drift_worlds import SHIFTS, WORLDS
+from benchmarks import drift_others, drift_real, drift_size, drift_worlds, kept
+from benchmarks.drift_worlds import BEFORE, CHANGED_NIGHTS, SHIFTS, WORLDS
 from mlops.monitoring.drift.detect import detect
 from mlops.spec import DriftSpec
 
 QUICK = os.environ.get("MLOPS_BENCH_QUICK", "") not in ("", "0")
 ROWS, FEATURES = (100, 1_000, 5_000), (1, 10, 50)
-REFERENCE_DAYS, NIGHTS = 14, 30
-LEAST_LIVES = 1 if QUICK else 2
-SECONDS = 0.6 if QUICK else 8.0  # a cell starts another month until so much time has gone
+LIVES = int(os.environ.get("BENCH_LIVES", "1" if QUICK else "12"))  # of each world without a change
+OTHER_LIVES = min(LIVES, 2)  # of tools without a memory: ten nights of each (five of fifty columns)
 DELAY_LIVES = 2 if QUICK else 12
-DELAY_NIGHTS = 20
+OTHER_DELAY_LIVES = 2 if QUICK else 4
 SIZE = 100_000 if QUICK else 1_000_000
 SPEC = DriftSpec(min_rows=80)
-CONSOLE = Console(width=150)
+OURS = "this project"
+CONSOLE = Console(width=170)
+
+Job = tuple[Any, ...]
 
 
 def main() -> None:
     """Print the tables."""
     os.environ["DO_NOT_TRACK"] = "1"
-    for part in (false_alarms, delays, size, real):
+    parts = {"false_alarms": false_alarms, "delays": delays, "size": size, "real": real}
+    asked = os.environ.get("BENCH_DRIFT", "").split() or list(parts)
+    if unknown := [name for name in asked if name not in parts]:
+        raise SystemExit(f"BENCH_DRIFT names {unknown[0]!r}; known: {', '.join(parts)}")
+    for name in asked:
         started = time.perf_counter()
-        part()
+        parts[name]()
         CONSOLE.print(f"{time.perf_counter() - started:.0f} s\n")
 
 
 def false_alarms() -> None:
     """Alarms per hundred nights on which nothing has changed."""
-    table = Table("rows a night", "features", *WORLDS, title=f"false alarms per 100 nights; budget {per_hundred():.1f}")
     cells = [(world, rows, features) for rows in ROWS for features in FEATURES for world in WORLDS]
-    found: dict[tuple[str, int, int], str] = {}
-    jobs = Parallel(n_jobs=os.cpu_count(), return_as="generator")
-    for cell, told in zip(cells, jobs(delayed(_quiet)(*cell) for cell in cells), strict=True):
-        found[cell] = told
-        print(*cell, told, file=sys.stderr, flush=True)  # a run that is cut short has told what it found
+    lives = [("quiet", *cell, life) for life in range(LIVES) for cell in cells]
+    ours = _answers(OURS, lives)
+    others = {
+        tool: _answers(tool, [life for life in lives if life[-1] < OTHER_LIVES])
+        for tool in drift_others.TOOLS
+        if drift_others.there(tool)
+    }
+    table = Table("rows a night", "features", *WORLDS, title=f"false alarms per 100 nights; budget {per_hundred():.1f}")
+    spent = []
     for rows in ROWS:
         for features in FEATURES:
-            table.add_row(f"{rows:,}", str(features), *(found[world, rows, features] for world in WORLDS))
+            row = []
+            for world in WORLDS:
+                verdicts = [verdict for verdict, _ in _of_cell(ours, world, rows, features)]
+                alarms = verdicts.count("drift")
+                spent.append((alarms, len(verdicts), f"{world}, {rows:,} × {features}"))
+                told = [f"{100 * alarms / len(verdicts):.1f}"]
+                told += [_rate(tool, _of_cell(seen, world, rows, features)) for tool, seen in others.items()]
+                row.append(" / ".join(told))
+            table.add_row(f"{rows:,}", str(features), *row)
     CONSOLE.print(table)
-    CONSOLE.print(
-        "ours (nights looked at) / Evidently's defaults: any column drifted / half of the columns drifted.",
-        highlight=False,
-    )
+    shown = [OURS, *("Evidently (any column, its verdict)" if tool == "Evidently" else tool for tool in others)]
+    CONSOLE.print(" / ".join(shown), highlight=False)
+    CONSOLE.print(_within(spent), highlight=False)
+
+
+def _of_cell(answers: dict[Job, Any], *cell: Any) -> list[Any]:
+    return [night for job, told in answers.items() if job[1:4] == cell for night in told]
+
+
+def _rate(tool: str, nights: Sequence[tuple[bool, float, float]]) -> str:
+    drift = 100 * float(np.mean([drift for drift, _, _ in nights]))
+    any_column = 100 * float(np.mean([share > 0 for _, share, _ in nights]))
+    return f"{any_column:.0f}, {drift:.0f}" if tool == "Evidently" else f"{drift:.0f}"
+
+
+def _within(spent: Sequence[tuple[int, int, str]]) -> str:
+    """All cells in a sentence, and those in which more was spent than the budget."""
+    alarms, nights = sum(cell[0] for cell in spent), sum(cell[1] for cell in spent)
+    over = [(a, n, cell) for a, n, cell in spent if a > n * per_hundred() / 100]
+    told = f"{alarms} alarms in {nights:,} nights; budget {nights * per_hundred() / 100:,.0f}. "
+    told += f"Largest in a cell: {max(100 * a / n for a, n, _ in spent):.1f} per 100."
+    for a, n, cell in over:
+        chance = float(stats.poisson.sf(a - 1, n * per_hundred() / 100))
+        told += f" Over it: {cell}, {a} in {n} (as many by chance, were the budget just spent: {chance:.2f})."
+    return told
 
 
 def per_hundred() -> float:
@@ -69,30 +113,23 @@ def per_hundred() -> float:
     return 100 * SPEC.false_alarms_per_month / 30
 
 
-def _quiet(world: str, rows: int, features: int) -> str:
-    """One cell: months without a change, until its time is over."""
-    entropy = [WORLDS.index(world), rows, features]
-    alarms, nights, any_column, half, looked = 0, 0, 0, 0, 0
-    started, life = time.perf_counter(), 0
-    while life < LEAST_LIVES or time.perf_counter() - started < SECONDS:
-        rng = np.random.default_rng([*entropy, life])
-        days = drift_worlds.days_of(world, rng, days=REFERENCE_DAYS + NIGHTS, rows=rows, features=features)
-        reference = pd.concat(days[:REFERENCE_DAYS], ignore_index=True)
-        names = [f"c{i}" for i in range(features)]
-        for verdict, _ in _live(reference, days[REFERENCE_DAYS:], names):
-            alarms, nights = alarms + (verdict == "drift"), nights + 1
-        if life < LEAST_LIVES:
-            for night in days[REFERENCE_DAYS :: 3 if features < 50 else 6]:
-                drifted = [_evidently(reference[name], night[name])[0] for name in names]
-                any_column, half, looked = any_column + any(drifted), half + (np.mean(drifted) >= 0.5), looked + 1
-        life += 1
-    return f"{100 * alarms / nights:.1f} ({nights}) / {100 * any_column / looked:.0f} / {100 * half / looked:.0f}"
+def _answers(tool: str, jobs: Sequence[Job]) -> dict[Job, Any]:
+    name = f"drift-{tool.replace(' ', '-')}"
+    return kept.answers(name, jobs, _ask if tool == OURS else lambda wanted: drift_others.ask(tool, wanted))
 
 
-def _live(reference: pd.DataFrame, nights: list[pd.DataFrame], columns: list[str]) -> Iterator[tuple[str, int]]:
-    """The verdict of each night, with the memory of those before it, and the night it is dated to."""
+def _ask(jobs: Sequence[Job]) -> Iterator[tuple[Job, Any]]:
+    """What this project says of each job, as it comes."""
+    pool = Parallel(n_jobs=os.cpu_count(), return_as="generator_unordered")
+    yield from pool(delayed(live)(job) for job in jobs)
+
+
+def live(job: Job) -> tuple[Job, list[tuple[str, int]]]:
+    """Each night's verdict, with the memory of those before it, and the night that a change is dated to."""
+    reference, nights, columns = drift_worlds.scene(job)
     before: list[Any] = []
     known: dict[str, Any] = {}
+    told = []
     for night in nights:
         found = detect(
             reference,
@@ -104,88 +141,56 @@ def _live(reference: pd.DataFrame, nights: list[pd.DataFrame], columns: list[str
             known=known,
             thresholds=False,
         )
-        yield found.verdict, -1 if found.changed is None else found.changed
+        told.append((found.verdict, -1 if found.changed is None else found.changed))
         before = [] if found.verdict == "drift" else [*before, found.distances]
-
-
-def _evidently(reference: pd.Series, current: pd.Series) -> tuple[bool, float]:
-    """Whether Evidently's default test calls a column drifted, and its score."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from evidently.legacy.calculations.stattests import get_stattest
-        from evidently.legacy.core import ColumnType
-
-        kind = ColumnType.Numerical if pd.api.types.is_numeric_dtype(reference) else ColumnType.Categorical
-        sides = reference.dropna(), current.dropna()
-        test = get_stattest(*sides, kind, None)
-        result = test(*sides, kind, None)
-        return bool(result.drifted), float(result.drift_score)
+    return job, told
 
 
 def delays() -> None:
-    """Nights until a change is told: ours beside Evidently's own distances under a threshold that an oracle sets."""
-    columns = [*(f"c{i}" for i in range(10)), "kind"]
-    limit = _oracle(columns)
-    table = Table(
-        "change",
-        "size",
-        "ours: found, median night",
-        "dated to the night",
-        "Evidently's distances, oracle's threshold",
-        title=f"nights until a change is told; 20 devices, 1,000 rows, 11 columns, {DELAY_LIVES} lives",
-    )
+    """Nights until a change is told: ours, and the distances of other tools under thresholds that an oracle sets.
+
+    The oracle knows quiet nights of the same world, and spends the same budget.
+    """
     asked = [(shift, size) for shift, sizes in SHIFTS.items() for size in sizes]
-    jobs = Parallel(n_jobs=os.cpu_count(), return_as="generator")
-    answers = jobs(delayed(_delay)(shift, amount, columns, limit) for shift, amount in asked)
-    for (shift, amount), told in zip(asked, answers, strict=True):
-        table.add_row(shift, f"{amount:g}", *told)
-        print(shift, amount, *told, sep=" | ", file=sys.stderr, flush=True)
+    jobs = [("change", *one, life) for life in range(DELAY_LIVES) for one in asked]
+    quiet = [("oracle", life) for life in range(DELAY_LIVES * 2)]
+    ours = _answers(OURS, jobs)
+    limits, others = {}, {}
+    for tool in (tool for tool in drift_others.TOOLS if drift_others.there(tool)):
+        usual = [far for night in _answers(tool, quiet).values() for _, _, far in night]
+        limits[tool] = float(np.quantile(usual, 1 - per_hundred() / 100))
+        others[tool] = _answers(tool, [job for job in jobs if job[-1] < OTHER_DELAY_LIVES])
+    title = f"nights until a change is told; 20 devices, 1,000 rows, 11 columns, {DELAY_LIVES} lives"
+    table = Table("change", "size", OURS, "dated to the night", *(f"{tool}, oracle's" for tool in others), title=title)
+    for shift, amount in asked:
+        of = [("change", shift, amount, life) for life in range(DELAY_LIVES)]
+        nights, off = zip(*(_told(ours[job]) for job in of), strict=True)
+        dates = [one for one in off if one is not None]
+        row = [_median(nights), f"± {np.median(dates):.0f}" if dates else "–"]
+        for tool, answers in others.items():
+            seen = [answers[job] for job in of if job in answers]
+            row.append(_median([_first([far >= limits[tool] for _, _, far in nights]) for nights in seen]))
+        table.add_row(shift, f"{amount:g}", *row)
     CONSOLE.print(table)
 
 
-def _changed_life(life: int, shift: str, amount: float, quiet: int) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
-    """A reference and nights, of which the first `quiet` have not changed."""
-    rng = np.random.default_rng([77, life])
-    days = drift_worlds.days_of("20 devices", rng, days=REFERENCE_DAYS + DELAY_NIGHTS, rows=1_000, features=10)
-    days = [drift_worlds.with_more(day, rng) for day in days]
-    late = [drift_worlds.shifted(day, shift, amount, rng) for day in days[REFERENCE_DAYS + quiet :]]
-    return pd.concat(days[:REFERENCE_DAYS], ignore_index=True), [*days[REFERENCE_DAYS : REFERENCE_DAYS + quiet], *late]
+def _told(nights: Sequence[tuple[str, int]]) -> tuple[float, int | None]:
+    """Nights until the change is told, and how far its date is off, unless there was a false alarm before."""
+    alarms = [verdict == "drift" for verdict, _ in nights]
+    after = _first(alarms[BEFORE:])
+    if not np.isfinite(after) or any(alarms[:BEFORE]):
+        return after, None
+    return after, abs(nights[BEFORE + int(after) - 1][1] - BEFORE)
 
 
-def _oracle(columns: list[str]) -> float:
-    """What the largest of Evidently's distances reaches on one quiet night in thirty over the budget."""
-    found = []
-    for life in range(DELAY_LIVES * 2):
-        reference, nights = _changed_life(1_000 + life, "mean", 0.0, DELAY_NIGHTS)
-        found += [_largest(reference, night, columns) for night in nights[::4]]
-    return float(np.quantile(found, 1 - per_hundred() / 100))
+def _first(alarms: Sequence[bool]) -> float:
+    return next((i + 1.0 for i, alarm in enumerate(alarms) if alarm), np.inf)
 
 
-def _largest(reference: pd.DataFrame, night: pd.DataFrame, columns: list[str]) -> float:
-    return max(_evidently(reference[name], night[name])[1] for name in columns)
-
-
-def _delay(shift: str, amount: float, columns: list[str], limit: float) -> tuple[str, str, str]:
-    """Ours, how far its date is off, and the oracle's."""
-    quiet = 3
-    ours, theirs, off = [], [], []
-    for life in range(DELAY_LIVES):
-        reference, nights = _changed_life(life, shift, amount, quiet)
-        verdicts = list(_live(reference, nights, columns))
-        alarm = next((i for i, (verdict, _) in enumerate(verdicts) if verdict == "drift" and i >= quiet), None)
-        ours.append(np.inf if alarm is None else alarm - quiet + 1)
-        if alarm is not None and not any(verdict == "drift" for verdict, _ in verdicts[:alarm]):
-            off.append(abs(verdicts[alarm][1] - quiet))
-        over = (i for i, night in enumerate(nights[quiet:]) if _largest(reference, night, columns) >= limit)
-        theirs.append(next(over, np.inf) + 1)
-    dated = f"± {np.median(off):.0f}" if off else "–"
-    return _median(ours), dated, _median(theirs)
-
-
-def _median(nights: list[float]) -> str:
+def _median(nights: Sequence[float]) -> str:
     found = [night for night in nights if np.isfinite(night)]
     middle = float(np.median(nights))
-    told = f"{middle:.0f}" if np.isfinite(middle) else f"> {DELAY_NIGHTS - 3}"
+    told = f"{middle:g}" if np.isfinite(middle) else f"> {CHANGED_NIGHTS - BEFORE}"
     return f"{len(found)} of {len(nights)}, {told}"
 
 

@@ -1,9 +1,12 @@
 """Worlds in which it is known whether anything has changed: days of rows, with the dependence that real rows have.
 
 One rule: a world without a change has one law for all its days; what a day differs from others by is drawn anew.
+No tool is imported here, so that each can be asked from an environment of its own.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +16,9 @@ from scipy.signal import lfilter
 WORLDS = ("i.i.d.", "AR(1)", "daily season", "20 devices")
 DEVICES = 20
 MEMORY = 0.95  # of AR(1), from row to row
+REFERENCE_DAYS = 14
+QUIET_NIGHTS, CHANGED_NIGHTS = 30, 20
+BEFORE = 3  # of the changed nights nothing has changed on so many
 _FIRST = pd.Timestamp("2026-03-01", tz="UTC")
 
 Floats = npt.NDArray[np.float64]
@@ -86,3 +92,35 @@ def shifted(frame: pd.DataFrame, shift: str, size: float, rng: np.random.Generat
     else:
         changed["c2"] = frame["c2"].where(rng.random(len(frame)) > size)
     return changed
+
+
+def scene(job: tuple[Any, ...]) -> tuple[pd.DataFrame, list[pd.DataFrame], list[str]]:
+    """What a job is about: a reference, the nights after it, and the columns to compare.
+
+    Args:
+        job: ("quiet", world, rows, features, life); ("oracle", life), quiet nights of the world of the changes; or
+            ("change", shift, size, life), in which `BEFORE` nights are quiet.
+    """
+    kind, *asked = job
+    if kind == "quiet":
+        world, rows, features, life = asked
+        rng = np.random.default_rng([WORLDS.index(world), rows, features, life])
+        days = days_of(world, rng, days=REFERENCE_DAYS + QUIET_NIGHTS, rows=rows, features=features)
+        columns = [f"c{i}" for i in range(features)]
+    else:
+        shift, size, life = asked if kind == "change" else ("mean", 0.0, 1_000 + asked[0])
+        quiet = BEFORE if kind == "change" else CHANGED_NIGHTS
+        rng = np.random.default_rng([77, life])
+        days = days_of("20 devices", rng, days=REFERENCE_DAYS + CHANGED_NIGHTS, rows=1_000, features=10)
+        days = [with_more(day, rng) for day in days]
+        first = REFERENCE_DAYS + quiet
+        days = [*days[:first], *(shifted(day, shift, size, rng) for day in days[first:])]
+        columns = [*(f"c{i}" for i in range(10)), "kind"]
+    return pd.concat(days[:REFERENCE_DAYS], ignore_index=True), days[REFERENCE_DAYS:], columns
+
+
+def looked_at(job: tuple[Any, ...], nights: list[pd.DataFrame]) -> list[pd.DataFrame]:
+    """The nights that tools without a memory are asked about: all after a change, some of those without one."""
+    if job[0] == "change":
+        return nights[BEFORE:]
+    return nights[:: 4 if job[0] == "oracle" else 3 if job[3] < 50 else 6]

@@ -109,8 +109,10 @@ def _sentences(step: Step) -> list[str]:
         told.append(_refusal(step))
     if step.promoted:
         told.append(f"v{step.champion} became champion.")
-    if any(report.verdict == "drift" for report in step.drift):
-        told.append(f"Drift alarm: {max(report.share for report in step.drift):.0%} of the columns moved.")
+    if drifted := [report for report in step.drift if report.verdict == "drift"]:
+        goes_on = all(report.since is not None and report.since < report.date for report in drifted)
+        share = max(report.share for report in drifted)
+        told.append(f"{'Drift goes on' if goes_on else 'Drift alarm'}: {share:.0%} of the columns moved.")
     return told
 
 
@@ -126,12 +128,12 @@ def _refusal(step: Step) -> str:
 def _headline(summary: Summary) -> str:
     changes = len(summary.champions)
     quarantined = sum(s.outcome == "no" for s in summary.steps if s.step == "ingestion")
-    alarms = sum(report.verdict == "drift" for _, report in charts.drift_reports(summary))
+    drifts = len({report.since for _, report in charts.drift_reports(summary) if report.verdict == "drift"})
     parts = [
         f"{len(summary.nights)} nights",
         _count(changes, "champion"),
         _count(quarantined, "quarantined delivery", "quarantined deliveries"),
-        _count(alarms, "drift alarm"),
+        _count(drifts, "drift"),
     ]
     return f"{', '.join(parts[:-1])} and {parts[-1]}"
 

@@ -69,6 +69,20 @@ def _false_alarm(summary: Summary) -> tuple[bool, str]:
     return not early, f"Drift alarm in {', '.join(early)}." if early else "None."
 
 
+def _one_incident(summary: Summary) -> tuple[bool, str]:
+    told = [incident for step in summary.steps for incident in step.incidents if incident.kind == "drift"]
+    if not told:
+        return False, "No incident tells of drift."
+    numbers, moments = {incident.number for incident in told}, {incident.told_at for incident in told}
+    reminders = max(incident.reminded for incident in told)
+    alerts = len(moments) - reminders
+    nights = sorted({date for incident in told for date in incident.dates})
+    return (len(numbers), alerts) == (1, 1), (
+        f"Incident {', '.join(map(str, sorted(numbers)))} over {len(nights)} nights: "
+        f"{alerts} alert{'s' * (alerts != 1)}, {reminders} reminder{'s' * (reminders != 1)}."
+    )
+
+
 def _drift_retrains(summary: Summary) -> tuple[bool, str]:
     after = summary.nights[REGIME_NIGHT - 1 :]
     alarm = next(((night, step) for night in after for step in _alarms(night)), None)
@@ -129,6 +143,7 @@ _EXPECTATIONS: tuple[tuple[str, Check], ...] = (
     (f"In night {CORRUPT_NIGHT + 1} a good delivery of that date releases it.", _release),
     (f"There is no drift alarm before night {REGIME_NIGHT}, when the fleet begins to run differently.", _false_alarm),
     ("That night the drift is found, put down to its date, to the devices and to what they measure.", _attribution),
+    ("People hear of it by one incident and one alert; after that only reminders come.", _one_incident),
     ("Drift then starts one training, whose reason is drift.", _drift_retrains),
     ("The champion changes once more after that.", _new_champion),
     ("Every validated date has predictions.", _predictions),

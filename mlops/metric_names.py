@@ -169,6 +169,20 @@ PREDICTION_SCORED_ROWS = Metric(
 PREDICTION_FLAGGED_ROWS = Metric(
     "mlops_prediction_flagged_rows", "gauge", "Of these, rows flagged: anomalies or positives.", "rows", ("model",)
 )
+PREDICTION_CONFIDENCE = Metric(
+    "mlops_prediction_confidence_ratio",
+    "gauge",
+    "Mean probability of the classes answered in the newest batch; of classifiers alone.",
+    "ratio",
+    ("model",),
+)
+PREDICTION_UNSURE_ROWS = Metric(
+    "mlops_prediction_unsure_rows",
+    "gauge",
+    "Rows whose class answered has a probability below 0.6; of classifiers alone.",
+    "rows",
+    ("model",),
+)
 PREDICTION_ALARMS = Metric(
     "mlops_prediction_alarms", "gauge", "Alarms of the newest batch, as onsets per entity.", "count", ("model",)
 )

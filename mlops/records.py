@@ -213,6 +213,8 @@ class PredictionBatch:
     threshold: float | None
     content_hash: str = ""
     gates: tuple[GateResult, ...] = ()  # conservation and leakage of the join
+    confidence: float | None = None  # mean probability of the class answered; None: no classifier, or no answer
+    unsure_rows: int = 0  # rows whose class answered has a low probability
 
 
 @dataclass(frozen=True, slots=True)

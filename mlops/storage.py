@@ -124,6 +124,20 @@ class Storage:
             except (pa.ArrowInvalid, OSError) as error:
                 raise StorageError(f"{path} cannot be read: {error}.", hint="Re-run the step that wrote it.") from error
 
+    def table_files(self, uri: str) -> tuple[Any, tuple[str, ...]]:
+        """The file system of a table and the paths of its Parquet files: for engines that read it piece by piece.
+
+        Raises:
+            NoDataError: nothing was published there.
+            StorageError: it was not published by `write_table`.
+        """
+        manifest = self.manifest(uri)
+        if manifest is None:
+            raise NoDataError(f"{uri} does not exist.", hint="Run the step that writes it first.")
+        with self._fs(uri) as (fs, target):
+            base = target.rstrip("/")
+            return fs, tuple(f"{base}/{name}" for name in (TABLE_FILE, *manifest.shards))
+
     def partitions(self, uri: str) -> list[date]:
         """The dates of the published `date=…` partitions below `uri`, sorted."""
         with self._fs(uri) as (fs, target):

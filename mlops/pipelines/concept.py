@@ -12,7 +12,7 @@ import pandas as pd
 
 from mlops.data import labels
 from mlops.monitoring.drift.concept import concept_drift
-from mlops.pipelines import labelled
+from mlops.pipelines import labelled, night_rows
 from mlops.pipelines.inference import predictions_uri
 from mlops.pipelines.night import as_of, judged_until
 from mlops.records import ConceptDrift, ModelVersion
@@ -39,12 +39,10 @@ def changes(services: Services, spec: ModelSpec, day: date, version: ModelVersio
 
 
 def _answers(services: Services, spec: ModelSpec, day: date, version: ModelVersion) -> pd.DataFrame | None:
-    uri = predictions_uri(services, spec, day)
-    manifest = services.storage.manifest(uri)
+    manifest = services.storage.manifest(predictions_uri(services, spec, day))
     if manifest is None or manifest.facts["version"] != str(version.version):
         return None
-    table: pd.DataFrame = services.storage.read_table(uri).to_pandas()
-    return table.rename(columns={"label": "predicted_label"})
+    return night_rows.of_night(services, spec, day, renamed={"label": "predicted_label"}).rows
 
 
 def _errors(spec: ModelSpec, joined: pd.DataFrame) -> np.ndarray:

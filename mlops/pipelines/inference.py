@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -22,6 +23,8 @@ from mlops.records import ModelVersion, PredictionBatch, StepReport
 from mlops.services import Services
 from mlops.spec import ModelSpec
 from mlops.storage import Manifest
+
+UNSURE_BELOW = 0.6  # probability of the class answered
 
 
 def run(services: Services, spec: ModelSpec, day: date) -> StepReport:
@@ -86,6 +89,7 @@ def batch_of(table: pd.DataFrame, spec: ModelSpec, day: date, uri: str, manifest
         alarms = thresholds.onsets(
             table["score"].to_numpy(), table[spec.entity].to_numpy(), instants(table["observed_at"]), threshold
         )
+    sure = _probability_of_the_answer(table).dropna()
     return PredictionBatch(
         model=spec.name,
         version=int(manifest.facts["version"]),
@@ -97,11 +101,24 @@ def batch_of(table: pd.DataFrame, spec: ModelSpec, day: date, uri: str, manifest
         alarms=alarms,
         threshold=threshold,
         content_hash=manifest.content_hash,
+        confidence=float(sure.mean()) if len(sure) else None,
+        unsure_rows=int((sure < UNSURE_BELOW).sum()),
     )
+
+
+def _probability_of_the_answer(table: pd.DataFrame) -> pd.Series:
+    """Of a classifier, by row; NaN where it gave no answer, and of other models."""
+    found = pd.Series(np.nan, index=table.index)
+    for label, rows in table.groupby("label").groups.items() if "label" in table else ():
+        name = f"proba_{label:g}" if isinstance(label, float) else f"proba_{label}"
+        if name in table:
+            found[rows] = table.loc[rows, name]
+    return found
 
 
 def _words(batch: PredictionBatch, spec: ModelSpec) -> str:
     unscored = batch.rows - batch.scored_rows
     missing = f"; {unscored:,} could not be scored" if unscored else ""
     alarms = f", {batch.alarms:,} alarms" if spec.task == "anomaly" else ""
-    return f"Version {batch.version} scored {batch.scored_rows:,} rows{alarms}{missing}."
+    unsure = f"; of {batch.unsure_rows:,} it is unsure" if batch.unsure_rows else ""
+    return f"Version {batch.version} scored {batch.scored_rows:,} rows{alarms}{missing}{unsure}."

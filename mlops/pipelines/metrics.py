@@ -142,13 +142,15 @@ def _predictions(services: Services, spec: ModelSpec) -> Iterator[Sample]:
 
 def of_predictions(found: PredictionBatch) -> Iterator[Sample]:
     """The metrics of one batch of predictions."""
-    counts = {
+    counts: dict[Metric, float] = {
         names.PREDICTION_ROWS: found.rows,
         names.PREDICTION_SCORED_ROWS: found.scored_rows,
         names.PREDICTION_FLAGGED_ROWS: found.flagged_rows,
         names.PREDICTION_ALARMS: found.alarms,
         names.PREDICTION_NEWEST: _end(found.date),
     }
+    if found.confidence is not None:
+        counts |= {names.PREDICTION_CONFIDENCE: found.confidence, names.PREDICTION_UNSURE_ROWS: found.unsure_rows}
     for metric, value in counts.items():
         yield Sample(metric, value, (found.model,))
 

@@ -8,7 +8,7 @@ matured. Writes: what the night measured (`drift_nights`), Evidently's page, the
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
 import numpy as np
@@ -17,7 +17,8 @@ import pandas as pd
 from mlops.data import labels
 from mlops.models.scoring import Scorer
 from mlops.monitoring.drift import detect, evidently_report
-from mlops.pipelines import concept, drift_decision, drift_nights, feature_checks, labelled, retraining
+from mlops.monitoring.drift.profile import Profiled
+from mlops.pipelines import concept, drift_decision, drift_nights, feature_checks, labelled, night_rows, retraining
 from mlops.pipelines import training_set as sets
 from mlops.pipelines.drift_nights import DriftNight
 from mlops.pipelines.evaluation import measure_scores, sampled
@@ -47,8 +48,10 @@ def run(services: Services, spec: ModelSpec, day: date) -> StepReport:
         return report("monitoring", spec, day, "nothing_to_do", f"There are no predictions for {day}.{told}")
     version = services.registry.get(spec.name, int(manifest.facts["version"]))
     scorer = services.registry.load(version)
-    reference, current = _reference(services, spec, version, scorer), _current(services, spec, day)
-    found = _compare(services, spec, day, version, scorer, reference, current)
+    reference = _reference(services, spec, version, scorer)
+    night = _current(services, spec, day, reference)
+    current = night.rows
+    found = _compare(services, spec, day, version, scorer, reference, current, night.profiles)
     gates = feature_checks.of_predictions(services, spec, day, current)
     found = dataclasses.replace(found, metrics=_realised(services, spec, day, scorer), gates=gates)
     found = dataclasses.replace(found, concept=concept.changes(services, spec, day, version))
@@ -70,7 +73,7 @@ def sides(services: Services, spec: ModelSpec, day: date, number: int) -> tuple[
     """
     version = services.registry.get(spec.name, number)
     reference = _reference(services, spec, version, services.registry.load(version))
-    return reference, _current(services, spec, day)
+    return reference, _current(services, spec, day).rows
 
 
 def _reference(services: Services, spec: ModelSpec, version: ModelVersion, scorer: Scorer) -> pd.DataFrame:
@@ -84,10 +87,17 @@ def reference_of(spec: ModelSpec, tables: sets.Tables, scorer: Scorer) -> pd.Dat
     return rows.assign(**{PREDICTION: np.where(unseen, scorer.score(rows), np.nan)})
 
 
-def _current(services: Services, spec: ModelSpec, day: date) -> pd.DataFrame:
+def _current(
+    services: Services, spec: ModelSpec, day: date, reference: pd.DataFrame | None = None
+) -> night_rows.NightRows:
     """The features that were scored on that date, and the scores."""
-    table: pd.DataFrame = services.storage.read_table(predictions_uri(services, spec, day)).to_pandas()
-    return table.rename(columns={"score": PREDICTION})
+    columns = _columns(services, spec)
+    renamed = {"score": PREDICTION}
+    return night_rows.of_night(services, spec, day, renamed=renamed, reference=reference, columns=columns)
+
+
+def _columns(services: Services, spec: ModelSpec) -> tuple[str, ...]:
+    return spec.drift.columns or (*services.features.features_of(spec.features.service), PREDICTION)
 
 
 def _compare(
@@ -98,12 +108,13 @@ def _compare(
     scorer: Scorer,
     reference: pd.DataFrame,
     current: pd.DataFrame,
+    profiles: Mapping[str, Profiled] | None = None,
 ) -> DriftReport:
     """The night held against those before it, and kept for those after it."""
-    columns = spec.drift.columns or (*services.features.features_of(spec.features.service), PREDICTION)
+    columns = _columns(services, spec)
     key = drift_nights.reference_key(spec, version, columns)
     earlier = drift_nights.before(services, spec, day, key)
-    told, night = compared(spec, day, version.version, scorer, reference, current, columns, key, earlier)
+    told, night = compared(spec, day, version.version, scorer, reference, current, columns, key, earlier, profiles)
     drift_nights.keep(services, spec, night)
     return dataclasses.replace(told, report_uri=report_uri(services, spec, day, "drift.html"))
 
@@ -118,6 +129,7 @@ def compared(
     columns: Sequence[str],
     key: str,
     earlier: Sequence[DriftNight],
+    profiles: Mapping[str, Profiled] | None = None,
 ) -> tuple[DriftReport, DriftNight]:
     """Is there drift, since when, whose, and what does it do to the scores; nothing is written.
 
@@ -131,6 +143,7 @@ def compared(
         columns: what is compared.
         key: of the reference, see `drift_nights.reference_key`.
         earlier: the nights before with the same reference, in order of time.
+        profiles: of all rows of the date, where `current` is a sample of them.
 
     Returns:
         The report, and what later nights need of it.
@@ -147,6 +160,7 @@ def compared(
         nights=[night.distances for night in looked],
         nulls_say_nothing=(PREDICTION,),
         seed=spec.seed,
+        profiles=profiles,
     )
     drift = found.verdict == "drift"
     since = _since(found, [night.date for night in looked], earlier, day) if drift else None
@@ -159,7 +173,7 @@ def compared(
         columns=found.columns,
         share=found.share,
         reference_rows=len(reference),
-        current_rows=len(current),
+        current_rows=found.current_rows,
         degree="cannot_tell" if found.verdict == "cannot_tell" else "none",
         since=since,
         entities_seen=int(current[spec.entity].nunique()),
@@ -197,7 +211,7 @@ def _realised(services: Services, spec: ModelSpec, day: date, scorer: Scorer) ->
     uri = predictions_uri(services, spec, mature)
     if services.storage.manifest(uri) is None:
         return {}
-    predicted = services.storage.read_table(uri).to_pandas().rename(columns={"label": "predicted_label"})
+    predicted = night_rows.of_night(services, spec, mature, renamed={"label": "predicted_label"}).rows
     start, end = as_of(mature) - timedelta(days=1), as_of(mature)
     known = labelled.mature(services, spec, start=start, end=end, as_of=as_of(day))
     known = labels.keyed_like(known, predicted, spec.entity)

@@ -24,7 +24,7 @@ from mlops.models.weighted_metrics import METRICS, RESAMPLED
 from mlops.monitoring import estimates
 from mlops.monitoring.estimates import Estimate
 from mlops.monitoring.loss_estimation import MAE
-from mlops.pipelines import label_free, labelled
+from mlops.pipelines import label_free, labelled, night_rows
 from mlops.pipelines.evaluation import measure_scores, sampled
 from mlops.pipelines.inference import predictions_uri
 from mlops.pipelines.night import JUDGED_NIGHTS, as_of, judged_until, report, report_uri
@@ -32,6 +32,7 @@ from mlops.pipelines.night_performance import NightPerformance, Performance
 from mlops.records import StepReport, from_dict
 from mlops.services import Services
 from mlops.spec import ModelSpec
+from mlops.storage import Manifest
 
 MOST_ROWS = 5_000  # of a reference, and of a night, that are looked at
 RESAMPLES = 100
@@ -67,7 +68,7 @@ def run(
             continue
         manifest = services.storage.manifest(predictions_uri(services, spec, each))
         if manifest is not None:
-            nights.append(_night(services, spec, each, day, int(manifest.facts["version"]), nights))
+            nights.append(_night(services, spec, each, day, manifest, nights))
     if not nights:
         return report("performance", spec, day, "nothing_to_do", f"There are no predictions up to {day}.")
     found = Performance(spec.name, spec.metric, tuple(nights))
@@ -81,12 +82,13 @@ def _found_before(services: Services, spec: ModelSpec, night: date) -> list[Nigh
 
 
 def _night(
-    services: Services, spec: ModelSpec, night: date, day: date, version: int, before: Sequence[NightPerformance]
+    services: Services, spec: ModelSpec, night: date, day: date, manifest: Manifest, before: Sequence[NightPerformance]
 ) -> NightPerformance:
+    version = int(manifest.facts["version"])
     scorer = services.registry.load(services.registry.get(spec.name, version))
-    table: pd.DataFrame = services.storage.read_table(predictions_uri(services, spec, night)).to_pandas()
-    rows = sampled(table.rename(columns={"label": "predicted_label"}), MOST_ROWS, spec.seed)
-    found = NightPerformance(night, version, len(table), 0)
+    table = night_rows.of_night(services, spec, night, renamed={"label": "predicted_label"}).rows
+    rows = sampled(table, MOST_ROWS, spec.seed)
+    found = NightPerformance(night, version, manifest.rows, 0)
     found = replace(found, estimated=_kept_estimate(services, spec, found, scorer, rows, before))
     found = _measured(services, spec, found, scorer, rows, day)
     services.storage.write_json(report_uri(services, spec, night, "performance.json"), _plain(found))

@@ -65,6 +65,7 @@ def detect(
     seed: int = 0,
     known: dict[str, comparisons.Taught | str] | None = None,
     thresholds: bool = True,
+    profiles: Mapping[str, Profiled] | None = None,
 ) -> Detection:
     """Compare current with reference.
 
@@ -81,17 +82,20 @@ def detect(
         seed: of what is drawn.
         known: an empty dict that keeps what the reference says, for more calls with the same reference and spec.
         thresholds: find the threshold of each column; without them a verdict takes a fraction of the time.
+        profiles: of all rows, by column, where `current` is a sample of them; what is joint is asked of the sample.
 
     Returns:
         One finding per column and the verdict on all. Never raises for data that is missing or odd.
     """
     names = list(columns or spec.columns or reference.select_dtypes(["number", "bool"]).columns)
-    rows = len(current) if isinstance(current, pd.DataFrame) else _rows(current)
-    cut = _windows(reference, current, reference_times, current_times, entity, seed)
+    counted = profiles or {}
+    rows = max(len(current) if isinstance(current, pd.DataFrame) else _rows(current), _rows(counted))
+    cut = _windows(reference, current, reference_times, current_times, entity, seed, rows)
     kept = known if not cut.told else None
-    asked = [comparisons.of_column(name, reference, current, cut, spec, kept) for name in names]
+    sides = {name: counted if name in counted else current for name in names}
+    asked = [comparisons.of_column(name, reference, sides[name], cut, spec, kept) for name in names]
     whole = [name for name in names if name not in nulls_say_nothing]
-    missing = (comparisons.of_missing(name, reference, current, cut) for name in whole)
+    missing = (comparisons.of_missing(name, reference, sides[name], cut) for name in whole)
     asked += [question for question in missing if question is not None]
     if isinstance(current, pd.DataFrame):
         asked += comparisons.of_table(whole, reference, current, cut, spec, seed)
@@ -142,6 +146,7 @@ def _windows(
     current_times: Any,
     entity: str,
     seed: int,
+    rows: int,
 ) -> windows.Windows:
     whose = [
         frame[entity] if isinstance(frame, pd.DataFrame) and entity in frame.columns else None
@@ -152,6 +157,7 @@ def _windows(
         current_times=current_times,
         reference_entities=whose[0],
         current_entities=whose[1],
+        current_rows=rows,
         seed=seed,
     )
 

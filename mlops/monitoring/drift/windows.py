@@ -69,6 +69,7 @@ def cut(
     current_times: Any = None,
     reference_entities: Any = None,
     current_entities: Any = None,
+    current_rows: int | None = None,
     seed: int = 0,
 ) -> Windows:
     """Cut the reference into days that are like tonight.
@@ -78,6 +79,7 @@ def cut(
         current_times: shape (n_current,), likewise. None: not known, days are taken whole.
         reference_entities: shape (n_reference,), whose each row is.
         current_entities: shape (n_current,), likewise. None: all entities are taken.
+        current_rows: how many rows tonight has, where those given are a sample of them.
         seed: of the stretches that days are shortened to, where tonight has fewer rows.
     """
     stamps = utc(reference_times)
@@ -101,10 +103,11 @@ def cut(
     rows, dates = rows[order], dates[order]
     days, starts = np.unique(dates, return_index=True)
     bounds = np.append(starts, len(rows))
-    if now is not None and len(days) and 0 < len(now) < _FULL * float(np.median(np.diff(bounds))):
+    size = 0 if now is None else current_rows or len(now)
+    if len(days) and 0 < size < _FULL * float(np.median(np.diff(bounds))):
         entities = None if reference_entities is None else np.asarray(reference_entities)
-        rows, bounds = _shortened(rows, bounds, len(now), entities, np.random.default_rng(seed))
-        told.append(f"{len(now):,} rows a day")
+        rows, bounds = _shortened(rows, bounds, size, entities, np.random.default_rng(seed))
+        told.append(f"{size:,} rows a day")
     return Windows(rows, bounds.astype(np.intp), tuple(days), ", ".join(told))
 
 

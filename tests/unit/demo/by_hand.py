@@ -121,8 +121,8 @@ def scored(days: list[date], version: int) -> DagRun:
     return dag_run("inference", *returned, events=("features",))
 
 
-def watched(days: list[date], version: int, *, moved: bool) -> DagRun:
-    """A monitoring run."""
+def watched(days: list[date], version: int, *, moved: bool, since: date | None = None) -> DagRun:
+    """A monitoring run; without `since` what moved did so on its own date."""
     returned = []
     for day in days:
         columns = tuple(
@@ -142,7 +142,12 @@ def watched(days: list[date], version: int, *, moved: bool) -> DagRun:
         if moved:
             pumps = tuple(f"pump-{i + 1:02d}" for i in range(30))
             found = replace(
-                found, degree="with_consequence", since=day, consequence=1.2, entities=pumps, entities_seen=30
+                found,
+                degree="with_consequence",
+                since=since or day,
+                consequence=1.2,
+                entities=pumps,
+                entities_seen=30,
             )
         returned.append(told("monitoring", day, "no" if moved else "done", words, found))
     return dag_run("monitoring", *returned, events=("predictions",))
@@ -169,7 +174,7 @@ def runs_of(number: int, days: list[date]) -> list[DagRun]:
         return [*before, *after, watched(fresh, 1, moved=False)]
     champion = 1 if number < 8 else 7
     night = [*before, trained(today, number), judged(today, number, champion, -0.03 + 0.001 * number)]
-    night += [scored(fresh, champion), watched(fresh, champion, moved=number in (5, 6, 7))]
+    night += [scored(fresh, champion), watched(fresh, champion, moved=number in (5, 6, 7), since=days[4])]
     if number == 5:
         night += [trained(today, 6, "drift"), judged(today, 6, 1, -0.01)]
     if number == 7:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 
@@ -14,6 +14,7 @@ from demo.plan import Plan, make_plan
 from demo.series import KnownFault, Series, Trace
 from demo.summary import ChampionChange, History, Night, Summary, step_of
 from mlops.data import fleet
+from mlops.records import Incident
 from tests.unit.demo.by_hand import MODEL, incident, runs_of
 
 
@@ -32,8 +33,7 @@ def summary(plan: Plan) -> Summary:
     for planned in plan.nights:
         steps = []
         for run in runs_of(planned.number, days):
-            loud = {3: "ingestion", 5: "monitoring"}.get(planned.number) == run.dag_id.split("__")[0]
-            step = step_of(run, [incident("finding", planned.date)] if loud else [])
+            step = step_of(run, _told(planned.number, run.dag_id.split("__")[0], days))
             steps.append(step)
             champion = step.champion if step.promoted else champion
         seconds = sum(step.seconds for step in steps)
@@ -60,6 +60,18 @@ def summary(plan: Plan) -> Summary:
         ),
     )
     return replace(made, expectations=story.check(made, []))
+
+
+def _told(number: int, step: str, days: list[date]) -> list[Incident]:
+    """A finding in night 3; the drift of nights 5 to 7: told of in the first of them, and again as a reminder."""
+    if (number, step) == (3, "ingestion"):
+        return [incident("finding", days[2])]
+    if number not in (5, 6, 7) or step != "monitoring":
+        return []
+    moments = [datetime.combine(day, time(1), UTC) for day in days[4:6]]
+    reminded = int(number > 5)
+    found = replace(incident("drift", days[number - 1]), number=2, dates=tuple(days[4:number]))
+    return [replace(found, told_at=moments[reminded], reminded=reminded)]
 
 
 @pytest.fixture

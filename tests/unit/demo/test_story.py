@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -136,6 +136,31 @@ def test_drift_that_is_put_down_to_the_wrong_cause_is_noticed(broken: Broken, ch
 
     assert missed(broken(5, wrong)) == [
         "That night the drift is found, put down to its date, to the devices and to what they measure."
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"number": 3}, {"told_at": datetime(2026, 3, 18, 2, tzinfo=UTC)}],
+    ids=["another incident", "told once more"],
+)
+def test_more_than_one_incident_or_alert_is_noticed(broken: Broken, change: dict[str, Any]) -> None:
+    """In the second night of drift: a second incident, a second alert instead of a reminder."""
+
+    def twice(night: Night) -> Night:
+        again = [replace(s, incidents=tuple(replace(i, **change) for i in s.incidents)) for s in night.steps]
+        return replace(night, steps=tuple(again))
+
+    assert missed(broken(6, twice)) == [
+        "People hear of it by one incident and one alert; after that only reminders come."
+    ]
+
+
+def test_drift_that_nobody_hears_of_is_noticed(summary: Summary) -> None:
+    """No incident at all."""
+    deaf = [replace(n, steps=tuple(replace(s, incidents=()) for s in n.steps)) for n in summary.nights]
+    assert missed(replace(summary, nights=tuple(deaf))) == [
+        "People hear of it by one incident and one alert; after that only reminders come."
     ]
 
 

@@ -107,6 +107,7 @@ def test_drift_predictions_and_gates_are_those_of_the_newest_date(plant: Plant) 
     assert of(found, names.DRIFT_THRESHOLD) == {("pumps", "heat"): 0.2}
     assert of(found, names.PERFORMANCE) == {("pumps", "roc_auc"): 0.9}
     assert of(found, names.PREDICTION_SCORED_ROWS) == {("pumps",): 90}
+    assert of(found, names.PREDICTION_CONFIDENCE) == of(found, names.PREDICTION_UNSURE_ROWS) == {}
     assert of(found, names.DECISION_VERDICT)["pumps", "fail"] == 1
     assert [key for key, value in of(found, names.GATE_VERDICT).items() if value] == [
         ("pumps", "size", "pass"), ("pumps", "floor", "fail"),
