@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlops.serving.compiled_rows import Floats
+from mlops.serving.compiled_form import Floats
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mlops.serving.answers import Answers, from_probabilities, from_table, from_values
-from mlops.serving.compiled_rows import Floats, Kernel, PlainUnit
+from mlops.serving.compiled_form import Floats, Kernel, PlainUnit
 
 MADE_UP = 64  # rows around what a scorer was fitted on
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mlops.serving.compiled_rows import Floats, Form, NotCompiledError, PlainUnit, Preparation
+from mlops.serving.compiled_form import Floats, Form, NotCompiledError, PlainUnit, Preparation
 
 _TREES, _TAILS, _LINEAR = (f"mlops.serving.compiled_{name}" for name in ("trees", "tails", "linear"))
 # package and class of the estimator -> method that answers, module and function that compile it

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mlops.serving.compiled_rows import Floats, Form, NotCompiledError, Preparation, jit, prepared
+from mlops.serving.compiled_form import Floats, Form, NotCompiledError, Preparation
+from mlops.serving.compiled_rows import jit, prepared
 
 
 def value(estimator: Any, preparation: Preparation) -> Form:

@@ -22,7 +22,7 @@ from mlops.records import from_dict, to_dict
 from mlops.serving.answers import difference
 from mlops.serving.asking import PlainScorer, as_rows, by_forms, made_up, plainly
 from mlops.serving.compiled import compiled
-from mlops.serving.compiled_rows import Form, NotCompiledError
+from mlops.serving.compiled_form import Form, NotCompiledError
 
 FILE = "compiled.json"  # among the files of a version
 LIMIT = 1e-9  # of scores and probabilities, relative above 1: sums that libraries add in another order

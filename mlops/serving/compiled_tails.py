@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from mlops.serving.compiled_rows import Floats, Form, Preparation, jit, prepared
+from mlops.serving.compiled_form import Floats, Form, Preparation
+from mlops.serving.compiled_rows import jit, prepared
 
 _RELATIVE_ZERO = 1e-12  # as in the plain detector: a third moment this small beside the spread is rounding
 

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops.serving.compiled_rows import Floats, Form, NotCompiledError, Preparation, jit, prepared
+from mlops.serving.compiled_form import Floats, Form, NotCompiledError, Preparation
+from mlops.serving.compiled_rows import jit, prepared
 
 Ints = NDArray[np.int32]
 

@@ -21,8 +21,8 @@ from mlops.errors import RegistryError
 from mlops.records import ModelVersion
 from mlops.serving.answers import Answers, difference
 from mlops.serving.asking import PlainScorer, as_rows, by_forms, made_up, plainly
+from mlops.serving.compiled_form import Floats, Kernel, NotCompiledError
 from mlops.serving.compiled_proof import LIMIT, Proof, proven
-from mlops.serving.compiled_rows import Floats, Kernel, NotCompiledError
 
 
 @dataclass(frozen=True)

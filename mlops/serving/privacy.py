@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from mlops.errors import ConfigError, StorageError, did_you_mean
-from mlops.serving.compiled_rows import Floats
+from mlops.serving.compiled_form import Floats
 
 KEY_FILE = "prediction_log.key"
 _KEY_BYTES = 32

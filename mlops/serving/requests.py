@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from mlops.serving import wrong_requests
-from mlops.serving.compiled_rows import Floats
+from mlops.serving.compiled_form import Floats
 from mlops.serving.errors import RequestError
 
 Entity = str | int

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops.errors import MLOpsError
-from mlops.serving.compiled_rows import Floats
+from mlops.serving.compiled_form import Floats
 from mlops.serving.predictor import Predictor
 from mlops.serving.privacy import Mask
 from mlops.serving.requests import Entity, Signature

@@ -19,7 +19,7 @@ import msgspec
 from mlops.errors import did_you_mean
 from mlops.serving import replies
 from mlops.serving.batching import Batcher
-from mlops.serving.compiled_rows import Floats
+from mlops.serving.compiled_form import Floats
 from mlops.serving.errors import RequestError, not_ready
 from mlops.serving.log_spool import Spool
 from mlops.serving.lookups import Lookups

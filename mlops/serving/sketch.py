@@ -22,7 +22,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops.serving.compiled_rows import Floats, jit
+from mlops.serving.compiled_form import Floats
+from mlops.serving.compiled_rows import jit
 
 BINS = 10
 WINDOW_SECONDS = 1800.0

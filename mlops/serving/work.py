@@ -13,7 +13,7 @@ import numpy as np
 
 from mlops.errors import FeatureError
 from mlops.serving.answers import Answers
-from mlops.serving.compiled_rows import Floats
+from mlops.serving.compiled_form import Floats
 from mlops.serving.errors import RequestError, not_ready
 from mlops.serving.requests import Asked
 from mlops.serving.served import Fetched, Live, Served, moment

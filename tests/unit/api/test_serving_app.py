@@ -17,7 +17,7 @@ from mlops.errors import FeatureError
 from mlops.models.scoring import Scorer
 from mlops.services import Services
 from mlops.serving import log_reading, log_writer
-from mlops.serving.compiled_rows import Floats
+from mlops.serving.compiled_form import Floats
 from mlops.serving.log_spool import Spool
 from mlops.serving.requests import Entity
 from mlops.serving.served import Choice, Fetched

@@ -19,8 +19,8 @@ from mlops.pipelines.players import Player
 from mlops.pipelines.training_set import Tables
 from mlops.records import GateResult
 from mlops.serving import compiled_linear
+from mlops.serving.compiled_form import Form, Preparation
 from mlops.serving.compiled_proof import LIMIT, Proof, prove
-from mlops.serving.compiled_rows import Form, Preparation
 from mlops.spec import CandidateSpec, ModelSpec
 from mlops.spec.gates import GATE_NAMES
 

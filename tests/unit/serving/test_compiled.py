@@ -16,8 +16,8 @@ from mlops.errors import RegistryError
 from mlops.models import catalogue
 from mlops.models.scoring import Scorer
 from mlops.serving import compiled as compiling
+from mlops.serving.compiled_form import Floats, Form, Preparation
 from mlops.serving.compiled_proof import Proof
-from mlops.serving.compiled_rows import Floats, Form, Preparation
 from mlops.serving.predictor import Predictor
 from mlops.spec import Task
 from tests.serving_models import FEATURES, fitted, rows, version

@@ -11,8 +11,8 @@ import pytest
 from mlops.errors import RegistryError
 from mlops.models import serialization
 from mlops.serving import compiled_tails
+from mlops.serving.compiled_form import Floats, Form, Preparation
 from mlops.serving.compiled_proof import LIMIT, Proof, digest_of, forms_of, prove
-from mlops.serving.compiled_rows import Floats, Form, Preparation
 from mlops.serving.predictor import Predictor
 from mlops.spec import Task
 from tests.serving_models import FEATURES, fitted, rows, version
