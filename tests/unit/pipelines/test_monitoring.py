@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -167,6 +168,18 @@ def test_drift_that_the_scores_do_not_follow_starts_nothing_unless_the_spec_says
         assert drift_decision.acts(nights.spec, report) is told
         assert bool(nights.services.alerts.list_incidents(nights.spec.name)) is told
     assert "nothing is started" not in report.decision
+
+
+def test_a_consequence_that_is_not_known_counts_as_one(contenders: Contenders) -> None:
+    """A model whose scores never vary cannot show what drift does to it: that is not "no consequence"."""
+    nights = Nights(contenders, columns=FEATURES)
+    mute: Any = SimpleNamespace(score=lambda frame: np.zeros(len(frame)), features=FEATURES)
+    current = nights.scored(rows(FIRST, shift=6.0))
+    found = monitoring._compare(nights.services, nights.spec, FIRST, nights.version, mute, nights.reference, current)
+    assert (found.verdict, found.consequence, found.degree) == ("drift", None, "with_consequence")
+    report = drift_decision.decided(nights.services, nights.spec, found)
+    assert report.retrain
+    assert "whose consequence is not known" in report.decision
 
 
 def test_what_cannot_be_told_decides_nothing_and_ends_no_incident(nights: Nights) -> None:
