@@ -109,13 +109,25 @@ def fail_unfinished_models(client: MlflowClient) -> list[str]:
         for model in page:
             if str(model.status) != "PENDING" or RUN_KEY not in model.tags or not model.source_run_id:
                 continue
-            if client.get_run(model.source_run_id).info.status != "RUNNING":
+            if _status(client, model.source_run_id) != "RUNNING":
                 client.finalize_logged_model(model.model_id, "FAILED")
                 cut.append(model.model_id)
         token = page.token
         if not token:
             break
     return cut
+
+
+def _status(client: MlflowClient, run_id: str) -> str:
+    """Status of a run; empty if it was deleted for good (`mlflow gc`)."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.get_run(run_id).info.status)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return ""
 
 
 def _all_runs(client: MlflowClient, experiments: Sequence[str], words: str) -> list[MlflowRun]:

@@ -172,9 +172,12 @@ class ExperimentTracker:
         return kept_json(self.client, run_id, path)
 
     def settle(self, run_id: str) -> str:
-        """Have a parent that was left RUNNING follow its children. Returns its run key; empty if one is at work."""
+        """Have a parent that was left RUNNING follow its children. Returns its run key, or "" if one is at work."""
         with _translated(run_id):
-            run_key = str(self.client.get_run(run_id).data.tags[RUN_KEY])
+            found = self.client.get_run(run_id)
+            if found.info.lifecycle_stage == "deleted":  # nothing can be written to it any more
+                return ""
+            run_key = str(found.data.tags[RUN_KEY])
             with self._guard(f"mlflow/{run_key}"):
                 return "" if lifecycle.settle(self.client, self.client.get_run(run_id)) == "RUNNING" else run_key
 

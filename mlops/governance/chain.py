@@ -218,19 +218,27 @@ def follow(rows: Iterable[Row], head: Callable[[], Head | None], keys: Mapping[s
     expected, previous, count, last = 1, "", 0, 0
     for row in rows:
         count += 1
-        seq = row.seq
-        if seq != expected:
-            if seq < 1:
-                found.add(f"entry {seq}: entries begin with 1 (written by hand)")
-            else:
-                found.missing(expected, seq - 1)
+        seq: Any = row.seq  # SQLite keeps whatever it is given
+        if not isinstance(seq, int):
+            found.add(f"entry {seq!r}: that is no number of an entry (written by hand)")
+            continue
+        if seq < expected:
+            why = (
+                "entries begin with 1 (written by hand)"
+                if seq < 1
+                else f"stands again, or too late, after entry {last}"
+            )
+            found.add(f"entry {seq}: {why}")
+            continue
+        if seq > expected:
+            found.missing(expected, seq - 1)
         holds = _content_holds(row)
         if not holds:
             found.add(f"entry {seq}: its content is not what was sealed (edited or moved)")
         elif seq == expected and row.previous != previous:
             found.add(f"entry {seq}: it does not follow entry {seq - 1} as that stands now")
         seals.look(row, content_holds=holds)
-        expected, previous, last = max(seq, 0) + 1, row.hash, seq
+        expected, previous, last = seq + 1, row.hash, seq
     _check_head(head(), last, previous, seals, found)
     return Verification(
         entries=count,
@@ -255,6 +263,10 @@ def _content_holds(row: Row) -> bool:
 def _check_head(head: Head | None, last: int, last_hash: str, seals: _Seals, found: _Findings) -> None:
     if head is None:
         found.add(f"entry {last}: nothing says that it is the last one (ledger_head is empty)")
+        return
+    number: Any = head.seq
+    if not isinstance(number, int):
+        found.add(f"entry {last}: that it is the last one was written by hand: {number!r} is no number of an entry")
         return
     if head.seq > last:
         found.missing(last + 1, head.seq, " at the end")

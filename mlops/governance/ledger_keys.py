@@ -9,9 +9,12 @@ One rule: a key is never changed or dropped, only followed by another.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,16 +79,51 @@ class LedgerKeys:
         Returns:
             Its id.
         """
-        name, keys = self._load()
-        if keys and keys[-1].id != name:
-            return keys[-1].id
-        new = _new_key()
-        self._write(name or new.id, (*keys, new))
-        return new.id
+        with self._alone():
+            name, keys = self._load()
+            if keys and keys[-1].id != name:
+                return keys[-1].id
+            new = _new_key()
+            self._write(name or new.id, (*keys, new))
+            return new.id
 
     def use(self, key_id: str) -> None:
-        """Seal with that key from now on."""
-        self._write(key_id, self._load()[1])
+        """Seal with that key from now on, unless a newer one is in use already.
+
+        Raises:
+            LedgerError: it is not in the file.
+        """
+        with self._alone():
+            name, keys = self._load()
+            ids = [key.id for key in keys]
+            if key_id not in ids:
+                raise LedgerError(
+                    f"The ledger key {key_id} is not in {self.path} any more; {name or 'none'} seals.",
+                    hint="Another file was put in its place. Make a new key: mlops ledger rotate-key.",
+                )
+            if ids.index(key_id) > ids.index(name):
+                self._write(key_id, keys)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Of processes that change the file one at a time, so that none writes over another's key."""
+        lock = self.path.with_name(f".{self.path.name}.lock")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _unwritable(self, error: OSError) -> LedgerError:
+        return LedgerError(
+            f"The ledger key at {self.path} cannot be written: {error.strerror}.",
+            hint="Mend the folder or its permissions, or set MLOPS_LEDGER_KEY_FILE.",
+        )
 
     def _create(self) -> None:
         """Publish a file with a first key, unless another process is just doing so."""
@@ -114,10 +152,7 @@ class LedgerKeys:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise LedgerError(
-                f"The ledger key at {self.path} cannot be written: {error.strerror}.",
-                hint="Mend the folder or its permissions, or set MLOPS_LEDGER_KEY_FILE.",
-            ) from error
+            raise self._unwritable(error) from error
         return temporary
 
     def _load(self) -> tuple[str, tuple[LedgerKey, ...]]:

@@ -66,10 +66,11 @@ def set_stage(index: Index, model: str, version: int, stage: Stage) -> ModelVers
     current = record_of(existing(index, model, version))
     if current.stage == stage:
         return current
-    if stage not in LEGAL_MOVES[current.stage]:
+    allowed = LEGAL_MOVES.get(current.stage, tuple(LEGAL_MOVES))  # what is no stage was written by hand
+    if stage not in allowed:
         raise PromotionError(
             f"{model} version {version} is in {current.stage} and cannot move to {stage}.",
-            hint=f"From {current.stage} it can move to {' or '.join(LEGAL_MOVES[current.stage])}.",
+            hint=f"From {current.stage} it can move to {' or '.join(allowed)}.",
         )
     index.set_tag(model, version, f"{PREFIX}stage", stage)
     moved = record_of(existing(index, model, version))

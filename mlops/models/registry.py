@@ -23,7 +23,7 @@ from mlops.models.artifacts import Artifacts
 from mlops.models.index import EmptyIndex, Index, open_index
 from mlops.models.keys import Keyring
 from mlops.models.verification import verified_folder
-from mlops.models.version_tags import PREFIX, missing_tags, record_of, tags_of
+from mlops.models.version_tags import PREFIX, record_of, tags_of, unreadable
 from mlops.records import ModelVersion, RunRecord, Stage
 
 if TYPE_CHECKING:
@@ -179,9 +179,17 @@ class ModelRegistry:
         return True
 
     def find(self, model: str, version: int) -> ModelVersion | None:
-        """One version, or None if there is none of that number (it may have been deleted)."""
+        """One version, or None if there is none of that number (it may have been deleted).
+
+        Raises:
+            RegistryError: its tags make no record.
+        """
         found = self.index.version(model, version)
         return None if found is None else record_of(found)
+
+    def exists(self, model: str, version: int) -> bool:
+        """Whether there is a version of that number, whatever its tags say."""
+        return self.index.version(model, version) is not None
 
     def by_alias(self, model: str, alias: str) -> ModelVersion | None:
         """The version that an alias points to, or None."""
@@ -190,12 +198,12 @@ class ModelRegistry:
 
     def versions(self, model: str) -> tuple[ModelVersion, ...]:
         """All versions, the oldest first; empty if nothing was registered under that name."""
-        return tuple(record_of(found) for found in self.index.versions(model) if not missing_tags(found))
+        return tuple(record_of(found) for found in self.index.versions(model) if not unreadable(found))
 
     def signed_by(self, key_id: str) -> tuple[ModelVersion, ...]:
         """All versions, of all models, that name a key as their signer."""
         found = self.index.tagged(f"{PREFIX}signed_by", key_id)
-        return tuple(record_of(version) for version in found if not missing_tags(version))
+        return tuple(record_of(version) for version in found if not unreadable(version))
 
     def set_alias(self, model: str, alias: str, version: int) -> None:
         """Point an alias to a version, and read it back.
@@ -272,7 +280,7 @@ class ModelRegistry:
 
     def _by_inputs(self, model: str, inputs_hash: str) -> ModelVersion | None:
         found = self.index.tagged(f"{PREFIX}inputs_hash", inputs_hash, model)
-        first = next((item for item in found if not missing_tags(item)), None)
+        first = next((item for item in found if not unreadable(item)), None)
         return None if first is None else record_of(first, reused=True)
 
     def aliases(self, model: str) -> dict[str, int]:

@@ -57,7 +57,13 @@ def registered_files(known: Found, version: ModelVersion) -> dict[str, str]:
     Raises:
         IntegrityError: the two do not agree.
     """
-    files: dict[str, str] = json.loads(known.tags[f"{PREFIX}files"])
+    try:
+        files: dict[str, str] = dict(json.loads(known.tags[f"{PREFIX}files"]))
+    except (ValueError, TypeError) as error:
+        raise IntegrityError(
+            f"{version.model} version {version.version}: its tag {PREFIX}files in the registry is no list of files.",
+            hint=_ASK_AGAIN,
+        ) from error
     if version.digest != known.tags[f"{PREFIX}digest"] or digest_of(files) != version.digest:
         raise IntegrityError(
             f"{version.model} version {version.version}: the record says digest {version.digest[:12]}…, "

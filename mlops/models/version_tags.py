@@ -32,22 +32,28 @@ def tags_of(run: RunRecord, *, inputs_hash: str, files: Mapping[str, str], train
     return {f"{PREFIX}{key}": value for key, value in found.items()}
 
 
-def missing_tags(found: Found) -> list[str]:
-    """Tags that every version made here has; one registered by hand has none."""
-    wanted = (f"{PREFIX}{key}" for key in ("digest", "files", "inputs_hash", "stage", "model_uri"))
-    return [key for key in wanted if key not in found.tags]
+def unreadable(found: Found) -> str:
+    """Why a version's tags make no record, empty if they do; the stage may be anything: a move puts it right."""
+    wanted = (f"{PREFIX}{key}" for key in ("digest", "files", "inputs_hash", "model_uri"))
+    if missing := [key for key in wanted if key not in found.tags]:
+        return f"has no tag {', '.join(missing)}"
+    try:
+        numbers = json.loads(found.tags.get(f"{PREFIX}metrics", "{}"))
+    except ValueError:
+        numbers = None
+    return "" if isinstance(numbers, dict) else f"has a tag {PREFIX}metrics that holds no metrics"
 
 
 def record_of(found: Found, *, reused: bool = False) -> ModelVersion:
     """MLflow's version as ours.
 
     Raises:
-        RegistryError: it was not registered by this project.
+        RegistryError: it was not registered by this project, or its tags were changed outside.
     """
-    if missing := missing_tags(found):
+    if problem := unreadable(found):
         raise RegistryError(
-            f"{found.name} version {found.version} has no tag {', '.join(missing)}.",
-            hint="It was not registered by this project. Register it through a training run.",
+            f"{found.name} version {found.version} {problem}.",
+            hint="It was not registered by this project (do so through a training run), or somebody changed its tags.",
         )
     tags = {key.removeprefix(PREFIX): value for key, value in found.tags.items()}
     return ModelVersion(
@@ -59,7 +65,7 @@ def record_of(found: Found, *, reused: bool = False) -> ModelVersion:
         digest=tags["digest"],
         inputs_hash=tags["inputs_hash"],
         candidate=tags.get("candidate", ""),
-        stage=cast("Stage", tags["stage"]),
+        stage=cast("Stage", tags.get("stage", "none")),
         training_set_uri=tags.get("training_set_uri", ""),
         metrics=json.loads(tags.get("metrics", "{}")),
         signed_by=tags.get("signed_by", ""),

@@ -8,7 +8,7 @@ One rule: a vote that would not count is refused, in words, and leaves no entry.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -105,6 +105,7 @@ def vote(
     comment: str = "",
     via: str = "shell",
     actor: str = "",
+    also: Sequence[str] = (),
 ) -> Approval:
     """Approve or reject a version that waits for it.
 
@@ -116,6 +117,7 @@ def vote(
         comment: why, for the ledger.
         via: how it was given: shell, airflow, auto_approve.
         actor: who votes; default: the actor of the settings.
+        also: what the same person is called elsewhere; under none of these names may they have started the training.
 
     Returns:
         Where the request stands with this vote.
@@ -130,13 +132,19 @@ def vote(
     before = _state(services, spec, request, entries)
     policy = policy_of(services, spec, str(request.body["started_by"]))
     name = f"{spec.name} version {request.body['version']}"
-    key = f"{key_of(spec.name, int(request.body['version']), str(request.body['evidence_hash']))}/{person}"
-    there = services.ledger.by_key(key)
+    place = key_of(spec.name, int(request.body["version"]), str(request.body["evidence_hash"]))
+    names = dict.fromkeys((person, *also))
+    votes = [entry for entry in entries if entry.kind == VOTE]
+    there = next((vote for vote in votes if vote.key in {f"{place}/{known_as}" for known_as in names}), None)
     if there is not None:
         raise PromotionError(f"{person} has voted on {name} already ({there.body['answer']}, {there.at:%H:%M} UTC).")
     if before.status != "pending":
         raise PromotionError(f"{name} is {before.status.replace('_', ' ')}: {before.reason}")
     problem = "" if via == approval.AUTO and policy.auto else approval.objection(policy, person)
+    if not problem and policy.four_eyes and policy.started_by in names:
+        problem = (
+            f"{person} is {policy.started_by}, who started the training; four eyes means that somebody else approves."
+        )
     if problem:
         raise PromotionError(f"The vote on {name} does not count: {problem}")
     body = {
@@ -147,7 +155,7 @@ def vote(
         "via": via,
         "evidence_hash": request.body["evidence_hash"],
     }
-    services.ledger.append(VOTE, spec.name, body, actor=person, at=services.clock(), key=key)
+    services.ledger.append(VOTE, spec.name, body, actor=person, at=services.clock(), key=f"{place}/{person}")
     return _state(services, spec, request, services.ledger.entries(spec.name))
 
 

@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from mlops.errors import LeaseError, LedgerError, PromotionError
+from mlops import log
+from mlops.errors import LeaseError, LedgerError, PromotionError, RegistryError
 from mlops.governance import champions
 from mlops.governance.champions import Reign
 from mlops.governance.leases import Lease
@@ -29,6 +30,7 @@ from mlops.services import Services
 LEASE_SECONDS = 30  # many times what a change takes
 WAIT_SECONDS = 40  # longer than a process that was killed can keep the lease
 _FIELDS = frozenset(field.name for field in dataclasses.fields(PromotionRecord))
+_log = log.get(__name__)
 _TIMES = ("decided_at", "entry_hash", "date")  # may differ from try to try
 
 
@@ -110,7 +112,7 @@ def finish(services: Services, intent: Entry) -> PromotionRecord:
     services.registry.set_alias(record.model, "champion", record.version)
     put_in_production(services, record.model, record.version, instead_of=record.previous_version)
     entry = _close(services, intent, record.kind)
-    _confirm(services, record)
+    confirm(services, record)
     return dataclasses.replace(record, entry_hash=entry.hash)
 
 
@@ -158,7 +160,12 @@ def put_in_production(services: Services, model: str, version: int, *, instead_o
     if registry.get(model, version).stage == "development":
         registry.set_stage(model, version, "staging")
     registry.set_stage(model, version, "production")
-    if instead_of is not None and instead_of != version and registry.find(model, instead_of) is not None:
+    if instead_of is not None and instead_of != version and registry.exists(model, instead_of):
+        try:
+            registry.get(model, instead_of)
+        except RegistryError as error:  # nobody can load it: it must not stand in the way of its successor
+            _log.warning("What was champion stays in its stage: %s", error)
+            return
         registry.set_stage(model, instead_of, "archived")
 
 
@@ -217,8 +224,12 @@ def _close(services: Services, intent: Entry, kind: str, reason: str = "") -> En
         ) from error
 
 
-def _confirm(services: Services, record: PromotionRecord) -> None:
-    """The post-condition of every change: ledger, alias and stage name the same version."""
+def confirm(services: Services, record: PromotionRecord) -> None:
+    """The post-condition of every change: ledger, alias and stage name the same version.
+
+    Raises:
+        PromotionError: they do not.
+    """
     where = standing(services, record.model)
     stage = services.registry.get(record.model, record.version).stage
     if (where.version, where.alias, stage) != (record.version, record.version, "production"):

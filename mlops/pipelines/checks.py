@@ -16,6 +16,7 @@ from mlops.errors import RegistryError
 from mlops.governance import champions as history
 from mlops.governance.ledger import Entry
 from mlops.models.evidence import evidence_hash
+from mlops.models.moves import LEGAL_MOVES
 from mlops.pipelines import approval
 from mlops.pipelines.champions import Standing
 from mlops.pipelines.judged import Judged
@@ -57,11 +58,18 @@ def check_all(
         found.append(Check("version", "fail", f"Version {judged.version} does not exist any more."))
     else:
         found += [_digest(judged, version), _signature(services, version), _stage(version)]
-    alive = where.version is not None and services.registry.find(spec.name, where.version) is not None
+    alive = where.version is not None and services.registry.exists(spec.name, where.version)
     found += [_champion(judged, where, alive=alive), _alias(where, alive=alive), _first_time(judged, where, done)]
     if spec.promotion.approval == "people":
         found.append(_approval(services, spec, judged, where))
     return tuple(found)
+
+
+def check_champion(where: Standing) -> tuple[Check, ...]:
+    """What is left to ask of a version that is champion already: whether the registry says so, too."""
+    assert where.reign is not None
+    words = f"Version {where.version} is the champion already, since {where.reign.from_at:%Y-%m-%d %H:%M} UTC."
+    return Check("champion", "pass", words), _alias(where, alive=True)
 
 
 def _gates(judged: Judged) -> Check:
@@ -101,6 +109,9 @@ def _stage(version: ModelVersion) -> Check:
     if version.stage == "development":
         words = f"Version {version.version} is in development: its validation was not completed. Validate it again."
         return Check("stage", "fail", words)
+    if version.stage not in LEGAL_MOVES:
+        words = f"Version {version.version} is in no stage ({version.stage}): somebody changed its tags."
+        return Check("stage", "fail", f"{words} Run: mlops reconcile {version.model}")
     return Check("stage", "pass", f"From {version.stage} it may move to production.")
 
 

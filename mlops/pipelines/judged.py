@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from mlops.errors import NoDataError
+from mlops.errors import NoDataError, PromotionError
 from mlops.pipelines.night import report_uri
 from mlops.records import GateDecision, from_dict
 from mlops.services import Services
@@ -34,10 +34,17 @@ def read_judged(services: Services, spec: ModelSpec, day: date, version: int | N
 
     Raises:
         NoDataError: there is none.
+        PromotionError: it cannot be read: the file was damaged.
     """
-    name = "evidence.json" if version is None else f"evidence-v{version}.json"
-    kept = services.storage.read_json(report_uri(services, spec, day, name))
-    return Judged(from_dict(GateDecision, kept["decision"]), kept["evidence"])
+    uri = report_uri(services, spec, day, "evidence.json" if version is None else f"evidence-v{version}.json")
+    try:
+        kept = services.storage.read_json(uri)
+        return Judged(from_dict(GateDecision, kept["decision"]), dict(kept["evidence"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise PromotionError(
+            f"The evidence at {uri} cannot be read: it is not what validation wrote.",
+            hint=f"Validate again: mlops run validation {spec.name} --date {day}",
+        ) from error
 
 
 def day_of(services: Services, spec: ModelSpec, version: int | None) -> date:

@@ -17,7 +17,7 @@ from mlops.errors import NoDataError, PromotionError
 from mlops.governance.ledger import Entry
 from mlops.pipelines import approval, champions
 from mlops.pipelines.champions import Standing
-from mlops.pipelines.checks import Check, check_all, verdict_of
+from mlops.pipelines.checks import Check, check_all, check_champion, verdict_of
 from mlops.pipelines.judged import Judged, read_judged
 from mlops.pipelines.night import report, run_key
 from mlops.records import PromotionRecord, StepReport, from_dict, to_dict
@@ -46,15 +46,16 @@ def run(services: Services, spec: ModelSpec, day: date, version: int | None = No
         PromotionError, RegistryError: the champion is not what it should be afterwards.
     """
     try:
-        judged = read_judged(services, spec, day, version)
+        read_judged(services, spec, day, version)
     except NoDataError:
         return report("promotion", spec, day, "nothing_to_do", f"No challenger was validated for {day}.")
-    key = key_of(spec, judged)
     with champions.exclusive(services, spec.name, run_key(spec, "promotion", day)) as lease:
+        judged = read_judged(services, spec, day, version)  # it may have been judged anew while this one waited
+        key = key_of(spec, judged)
         where = champions.settle(services, champions.standing(services, spec.name), keep=key)
         done = champions.completed(services, key)
         if where.version == judged.version:
-            return _standing_already(spec, day, where, done)
+            return _standing_already(services, spec, day, where, done)
         checks = check_all(services, spec, judged, where, done)
         verdict = verdict_of(checks)
         if verdict == "cannot_tell":
@@ -74,6 +75,8 @@ def dry_run(services: Services, spec: ModelSpec, day: date, version: int | None 
     """
     judged = read_judged(services, spec, day, version)
     where = champions.standing(services, spec.name)
+    if where.version == judged.version:
+        return check_champion(where)
     return check_all(services, spec, judged, where, champions.completed(services, key_of(spec, judged)))
 
 
@@ -82,11 +85,13 @@ def key_of(spec: ModelSpec, judged: Judged) -> str:
     return f"{run_key(spec, 'promotion', judged.decision.date)}/v{judged.version}"
 
 
-def _standing_already(spec: ModelSpec, day: date, where: Standing, done: Entry | None) -> StepReport:
+def _standing_already(
+    services: Services, spec: ModelSpec, day: date, where: Standing, done: Entry | None
+) -> StepReport:
     """The version is champion already, by this work or by another.
 
     Raises:
-        PromotionError: by the ledger it is, but the alias says otherwise.
+        PromotionError: by the ledger it is, but alias or stage say otherwise.
     """
     reign = where.reign
     assert reign is not None
@@ -100,6 +105,7 @@ def _standing_already(spec: ModelSpec, day: date, where: Standing, done: Entry |
         words = f"Version {reign.version} is the champion already, since {reign.from_at:%Y-%m-%d %H:%M} UTC."
         return report("promotion", spec, day, "nothing_to_do", words)
     record = from_dict(PromotionRecord, done.body | {"entry_hash": done.hash})
+    champions.confirm(services, record)
     return report("promotion", spec, day, "done", record.reason, record)
 
 

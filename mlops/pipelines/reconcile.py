@@ -16,6 +16,7 @@ from typing import Any
 
 from mlops.errors import MLOpsError, RegistryError
 from mlops.governance import champions as history
+from mlops.models.moves import LEGAL_MOVES
 from mlops.pipelines import champions
 from mlops.pipelines.champions import Standing
 from mlops.pipelines.incidents import tell
@@ -103,7 +104,7 @@ def findings(services: Services, where: Standing) -> list[Finding]:
     found = _intents(services, where)
     if found:  # what follows depends on how they end
         return found + ([] if where.version is None else _stages(services, where, where.alias))
-    alive = where.version is not None and services.registry.find(where.model, where.version) is not None
+    alive = where.version is not None and services.registry.exists(where.model, where.version)
     found += _alias(services, where, alive=alive) + _doubles(services, where)
     return found + (_files(services, where) if alive else []) + _stages(services, where, where.version)
 
@@ -167,15 +168,15 @@ def _files(services: Services, where: Standing) -> list[Finding]:
 
 
 def _stages(services: Services, where: Standing, champion: int | None) -> list[Finding]:
-    """The champion alone is in production."""
+    """The champion alone is in production, and every version is in a stage."""
     found = []
     for version in services.registry.versions(where.model):
         right = version.version == champion
-        if right == (version.stage == "production"):
+        known = version.stage in LEGAL_MOVES
+        if known and right == (version.stage == "production"):
             continue
-        words = f"Version {version.version} is in {version.stage}, " + (
-            "but it is champion." if right else "but it is not champion."
-        )
+        place = version.stage if known else f"no stage ({version.stage})"
+        words = f"Version {version.version} is in {place}, but it is {'' if right else 'not '}champion."
         found.append(Finding("stage", words, _moving(services, where.model, version.version, right=right)))
     return found
 

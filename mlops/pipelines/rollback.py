@@ -68,6 +68,9 @@ def run(
         done = champions.completed(services, key)
         if done is not None:
             record = from_dict(PromotionRecord, done.body | {"entry_hash": done.hash})
+            if where.reign is not None and where.reign.entry_seq == done.seq:
+                champions.confirm(services, record)
+                _check_files(services, record)
             return report("rollback", spec, day, "done", record.reason, record)
         if where.reign is None or where.reign.entry_seq != ends:
             champions.settle(services, where)
@@ -98,11 +101,10 @@ def find_target(services: Services, where: Standing, to: int | None) -> Target:
 
 def _problem(services: Services, model: str, number: int) -> str:
     """Why a version cannot serve; empty if it can."""
-    version = services.registry.find(model, number)
-    if version is None:
+    if not services.registry.exists(model, number):
         return f"Version {number} does not exist any more."
     try:
-        services.registry.verify(version)
+        services.registry.verify(services.registry.get(model, number))
     except RegistryError as error:
         return f"Version {number} is damaged: {error}"
     return ""

@@ -138,7 +138,8 @@ def vote(
         model: name of the model.
         version: what is voted on.
         answer: approve or reject.
-        names: what Airflow calls the person; the one that holds the role counts, else the first.
+        names: what Airflow calls the person; the one that holds the role counts, else the first. Who started the
+            training must be under none of them.
         comment: why.
     """
     from mlops.pipelines import approval
@@ -148,7 +149,9 @@ def vote(
     holders = services.config.roles.get(spec.promotion.role, ())
     given = [str(name) for name in names if name]
     person = next((name for name in given if name in holders), given[0])
-    state = approval.vote(services, spec, answer, version=version, comment=comment, via="airflow", actor=person)
+    state = approval.vote(
+        services, spec, answer, version=version, comment=comment, via="airflow", actor=person, also=given
+    )
     return {"status": state.status, "reason": state.reason, "by": person}
 
 

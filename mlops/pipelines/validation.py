@@ -127,10 +127,10 @@ def _kept_decision(services: Services, uri: str, wanted: str) -> GateDecision | 
     """The decision that the same inputs have made, if its evidence is what was sealed."""
     try:
         kept = services.storage.read_json(uri)
-    except NoDataError:
+        decision = from_dict(GateDecision, kept["decision"])
+        whole = evidence.evidence_hash(kept["evidence"]) == decision.evidence_hash
+    except (NoDataError, ValueError, KeyError, TypeError):  # none, or damaged: it is judged again
         return None
-    decision = from_dict(GateDecision, kept["decision"])
-    whole = evidence.evidence_hash(kept["evidence"]) == decision.evidence_hash
     return decision if whole and decision.inputs_hash == wanted else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import tempfile
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops.errors import LedgerError
+from mlops.governance import ledger_keys
 from mlops.governance.chain import Row, Verification, entry_seal, hash_of
 from mlops.governance.ledger import Ledger
 from mlops.governance.ledger_keys import LedgerKeys
@@ -231,6 +233,41 @@ def test_an_export_verifies_and_shows_what_was_rolled_back(files: tuple[bytes, b
         after.ledger.check_file(path)
 
 
+@pytest.mark.parametrize(
+    ("order", "problem"),
+    [
+        ((1, 2, 2, 3, 4, 5), "entry 2: stands again, or too late, after entry 2"),
+        ((1, 2, 3, 4, 5, 1, 2, 3, 4, 5), "entry 1: stands again, or too late, after entry 5"),
+        ((1, 3, 2, 4, 5), "entry 2: stands again, or too late, after entry 3"),
+    ],
+)
+def test_an_entry_that_stands_twice_or_too_late_in_an_export_is_named(
+    files: tuple[bytes, bytes], tmp_path: Path, order: tuple[int, ...], problem: str
+) -> None:
+    """A file has no primary key: repeated and moved lines break it, though each of them is genuine."""
+    ledger = restored(files, tmp_path).ledger
+    *entries, head = ledger.export()
+    path = tmp_path / "ledger.jsonl"
+    path.write_text("\n".join([*(entries[seq - 1] for seq in order), head]))
+    found = ledger.check_file(path)
+    assert (found.verdict, problem in found.problems) == ("broken", True)
+
+
+@pytest.mark.parametrize("number", ["last", 2.5, -1])
+def test_an_entry_under_what_is_no_number_is_named(
+    files: tuple[bytes, bytes], tmp_path: Path, number: str | float
+) -> None:
+    """SQLite takes anything for a number: verification says so instead of stumbling over it."""
+    copy = restored(files, tmp_path)
+    row = copy.rows()[-1]
+    copy.run((INSERT, forged(row, seq=number, key=None)))
+    found = copy.ledger.check()
+    assert [problem.partition(":")[0] for problem in found.problems] == [f"entry {number!r}"]
+    assert "by hand" in found.problems[0]
+    copy.run((HEAD, ("last", row.hash)))
+    assert "'last' is no number of an entry" in copy.ledger.check().problems[-1]
+
+
 def test_many_problems_are_counted_not_kept(tmp_path: Path) -> None:
     """A gap of a billion entries is one line; verification does not fill memory with words."""
     copy = Copy(tmp_path)
@@ -251,6 +288,43 @@ def test_the_key_is_for_its_owner_alone_and_a_damaged_file_is_refused(tmp_path: 
     with pytest.raises(LedgerError, match="Restore it from its backup"):
         copy.ledger.append("note", "m", {}, actor="a", at=NOW)
     assert len(copy.rows()) == 1
+
+
+def test_keys_made_at_once_do_not_write_over_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second process that adds a key while the first is at it waits, and finds the first one's: none is lost."""
+    path = tmp_path / "key"
+    assert LedgerKeys(path).current().id
+    made: list[str] = []
+    second = threading.Thread(target=lambda: made.append(LedgerKeys(path).add()))
+    new_key = ledger_keys._new_key
+
+    def interrupted() -> ledger_keys.LedgerKey:
+        monkeypatch.setattr(ledger_keys, "_new_key", new_key)
+        second.start()
+        second.join(0.5)
+        return new_key()
+
+    monkeypatch.setattr(ledger_keys, "_new_key", interrupted)
+    first = LedgerKeys(path).add()
+    second.join()
+    assert made == [first]
+    assert list(LedgerKeys(path).all())[1:] == [first]
+
+
+def test_a_key_that_is_not_in_the_file_is_not_put_to_use(tmp_path: Path) -> None:
+    """The file was replaced between adding and using: refused, and what is there works on; an older key never wins."""
+    keys = LedgerKeys(tmp_path / "key")
+    old = keys.current().id
+    before = keys.path.read_bytes()
+    lost = keys.add()
+    keys.path.write_bytes(before)
+    with pytest.raises(LedgerError, match=f"{lost} is not in .* any more; {old} seals"):
+        keys.use(lost)
+    assert LedgerKeys(keys.path).current().id == old
+    new = keys.add()
+    keys.use(new)
+    keys.use(old)
+    assert keys.current().id == new
 
 
 def test_a_key_that_was_asked_for_must_be_there(tmp_path: Path) -> None:

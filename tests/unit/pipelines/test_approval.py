@@ -10,7 +10,7 @@ import pytest
 
 from mlops.errors import PromotionError
 from mlops.governance.champions import reigns
-from mlops.pipelines import approval
+from mlops.pipelines import approval, tasks
 from mlops.pipelines.status import status_of
 from mlops.services import Services
 from tests.contenders import Clock, Contenders
@@ -72,6 +72,38 @@ def test_a_vote_that_would_not_count_is_refused(
     with pytest.raises(PromotionError, match=words):
         vote(asked, person)
     assert kinds(asked) == ["approval_request"]
+    assert promote(asked, 1).outcome == "cannot_tell"
+
+
+def test_airflow_names_a_person_twice_and_four_eyes_hold_for_both(
+    contenders: Contenders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A role held by the id in Airflow does not let the starter, known by name, approve; nor anybody vote twice."""
+    asked = people(contenders, roles={"model-approver": ("17", "18", "19")}, approvers=2)
+    asked.contender(started_by="anna")
+    promote(asked, 1)
+    monkeypatch.setattr(Services, "open", lambda: asked.services)
+    monkeypatch.setattr(Services, "spec", lambda *_: asked.spec)
+    with pytest.raises(PromotionError, match="17 is anna, who started the training"):
+        tasks.vote(asked.spec.name, 1, "approve", names=("anna", "17"))
+    tasks.vote(asked.spec.name, 1, "approve", names=("carol", "18"))
+    assert promote(asked, 1).outcome == "cannot_tell"
+    assert tasks.vote(asked.spec.name, 1, "approve", names=("dora", "19"))["by"] == "19"
+    assert promote(asked, 1).outcome == "done"
+
+
+def test_a_second_vote_under_another_name_of_the_same_person_is_refused(
+    contenders: Contenders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the shell by name, in Airflow by id: both hold the role, and still it is one person."""
+    asked = people(contenders, roles={"model-approver": ("bob", "18")}, approvers=2)
+    asked.contender()
+    promote(asked, 1)
+    monkeypatch.setattr(Services, "open", lambda: asked.services)
+    monkeypatch.setattr(Services, "spec", lambda *_: asked.spec)
+    vote(asked, "bob")
+    with pytest.raises(PromotionError, match=r"has voted on .* already"):
+        tasks.vote(asked.spec.name, 1, "approve", names=("18", "bob"))
     assert promote(asked, 1).outcome == "cannot_tell"
 
 

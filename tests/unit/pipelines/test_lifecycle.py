@@ -15,6 +15,7 @@ import pytest
 
 from mlops.config import MLOpsConfig
 from mlops.errors import LeaseError
+from mlops.experiments.run import PARENT, RUN_KEY
 from mlops.pipelines import lifecycle, reaper
 from mlops.records import StepReport
 from mlops.services import Services
@@ -158,6 +159,23 @@ def test_the_reaper_ends_what_a_killed_process_left_and_spares_the_living(
     )
     assert {m.source_run_id: str(m.status) for m in models} == {dead_id: "FAILED", living_id: "PENDING"}
     assert reaper.reap(services).killed == ()
+
+
+def test_the_reaper_goes_on_where_somebody_deleted_runs(services: Services) -> None:
+    """A parent in MLflow's bin, and an unfinished model whose run is gone for good, hold nobody up."""
+    client = services.tracker.client
+    experiment = client.create_experiment("deleted", artifact_location=f"{services.config.var}/deleted")
+    parent, gone = (client.create_run(experiment, tags={RUN_KEY: f"deleted/{name}"}).info.run_id for name in "pg")
+    left = client.create_run(experiment, tags={RUN_KEY: "deleted/left", PARENT: parent}).info.run_id
+    client.delete_run(parent)
+    model = client.create_logged_model(experiment, name="m", source_run_id=gone, tags={RUN_KEY: "deleted/g"})
+    client.delete_run(gone)
+    client._tracking_client.store._hard_delete_run(gone)  # as `mlflow gc` does
+    found = reaper.reap(services)
+    assert "deleted/left" in found.killed
+    assert model.model_id in found.models
+    assert client.get_run(left).info.status == "KILLED"
+    assert str(client.get_logged_model(model.model_id).status) == "FAILED"
 
 
 def test_a_second_process_waits_for_a_living_one_and_replaces_a_dead_one(

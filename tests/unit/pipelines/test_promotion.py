@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mlops.errors import LeaseError, PromotionError
 from mlops.governance.champions import reigns
-from mlops.pipelines import champions, promotion
+from mlops.pipelines import champions, promotion, reconcile, validation
 from mlops.pipelines.judged import day_of, read_judged
 from mlops.pipelines.tasks import execute
 from mlops.records import StepReport
@@ -80,6 +83,44 @@ def test_a_refusal_is_recorded_once_with_its_reason(contenders: Contenders) -> N
     assert contenders.services.ledger.history(contenders.spec.name) == []
 
 
+def test_a_stage_changed_outside_is_not_called_done_by_the_retry(contenders: Contenders) -> None:
+    """Alias and ledger agree, the stage does not: the retry says so instead of reporting success."""
+    contenders.contender()
+    promote(contenders, 1)
+    contenders.services.registry.set_stage(contenders.spec.name, 1, "archived")
+    with pytest.raises(PromotionError, match=r"its stage is archived.* mlops reconcile"):
+        promote(contenders, 1)
+
+
+def test_what_is_in_no_stage_is_not_promoted(contenders: Contenders) -> None:
+    """Somebody wrote a word of their own onto the challenger: refused with the remedy, which works."""
+    contenders.contender()
+    services, name = contenders.services, contenders.spec.name
+    services.registry.client.set_model_version_tag(name, "1", "mlops.stage", "Staging")
+    told = promote(contenders, 1)
+    assert (told.outcome, alias(contenders)) == ("no", None)
+    assert f"Version 1 is in no stage (Staging): somebody changed its tags. Run: mlops reconcile {name}" in told.reason
+    assert reconcile.run(services, contenders.spec).outcome == "done"
+    assert promote(contenders, 1).outcome == "done"
+
+
+def test_a_decision_made_anew_while_it_waited_counts(contenders: Contenders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it had the lease, validation judged the version again and refused it: nothing moves."""
+    contenders.contender()
+    exclusive = champions.exclusive
+
+    @contextmanager
+    def after_a_wait(*args: Any) -> Iterator[Any]:
+        with exclusive(*args) as lease:
+            contenders.judge(1, "fail")
+            yield lease
+
+    monkeypatch.setattr(champions, "exclusive", after_a_wait)
+    told = promote(contenders, 1)
+    assert (told.outcome, alias(contenders)) == ("no", None)
+    assert told.reason.startswith("Version 1 did not pass its gates")
+
+
 def test_without_a_decision_there_is_nothing_to_do(contenders: Contenders) -> None:
     """A night without a validated challenger leaves no trace."""
     contenders.register()
@@ -99,6 +140,19 @@ def test_evidence_that_was_edited_is_refused(contenders: Contenders, where: str)
     told = promote(contenders, 1)
     assert (told.outcome, alias(contenders)) == ("no", None)
     assert "is not what was sealed. Validate it again." in told.reason
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"decision": {}, "evidence": {}}', b"\xff"])
+def test_evidence_that_cannot_be_read_is_an_error_and_is_made_again(contenders: Contenders, body: bytes) -> None:
+    """A damaged file stops the promotion in words; validation does not stumble over it, it judges again."""
+    decision = contenders.judge(contenders.register().version)
+    services = contenders.services
+    assert validation._kept_decision(services, decision.evidence_uri, decision.inputs_hash) == decision
+    services.storage.write_bytes(decision.evidence_uri, body)
+    with pytest.raises(PromotionError, match=rf"cannot be read.*mlops run validation {contenders.spec.name}"):
+        promote(contenders, 1)
+    assert validation._kept_decision(services, decision.evidence_uri, decision.inputs_hash) is None
+    assert kinds(contenders) == []
 
 
 def test_files_that_were_changed_are_refused(contenders: Contenders) -> None:
@@ -285,23 +339,36 @@ def test_dry_run_shows_every_check_and_changes_nothing(contenders: Contenders, t
     services, spec = contenders.services, contenders.spec
     promote(contenders, 1)
     contenders.contender()
-    contenders.judge(1, against=None)
+    contenders.register()
+    contenders.judge(3, against=None)
 
     def state() -> object:
         files = {p: p.read_bytes() for p in sorted(tmp_path.rglob("*")) if p.is_file() and ".db-" not in p.name}
-        tags = [services.registry.client.get_model_version(spec.name, str(v)).tags for v in (1, 2)]
+        tags = [services.registry.client.get_model_version(spec.name, str(v)).tags for v in (1, 2, 3)]
         return files, tags, services.registry.aliases(spec.name), services.ledger.entries()
 
     before = state()
     passing = promotion.dry_run(services, spec, contenders.day(2), 2)
-    refused = promotion.dry_run(services, spec, contenders.day(1), 1)
+    refused = promotion.dry_run(services, spec, contenders.day(3), 3)
     assert state() == before
     assert {check.verdict for check in passing} == {"pass"}
     assert [check.name for check in passing] == [
         "gates", "evidence", "digest", "signature", "stage", "champion", "alias", "history",
     ]  # fmt: skip
-    assert {check.name for check in refused if check.verdict == "fail"} == {"champion", "history"}
+    assert {check.name for check in refused if check.verdict == "fail"} == {"champion"}
     assert promote(contenders, 2).outcome == "done"
+
+
+def test_dry_run_of_the_champion_says_that_it_is_champion(contenders: Contenders) -> None:
+    """What promoting would answer: nothing to do; only an alias that points elsewhere is worth a word."""
+    contenders.contender()
+    promote(contenders, 1)
+    services, spec = contenders.services, contenders.spec
+    champion, points = promotion.dry_run(services, spec, contenders.day(1), 1)
+    assert (champion.verdict, points.verdict) == ("pass", "pass")
+    assert champion.reason.startswith("Version 1 is the champion already, since ")
+    services.registry.drop_alias(spec.name, "champion")
+    assert [check.verdict for check in promotion.dry_run(services, spec, contenders.day(1), 1)] == ["pass", "fail"]
 
 
 def test_the_date_of_a_version_is_the_night_it_was_trained_for(contenders: Contenders) -> None:

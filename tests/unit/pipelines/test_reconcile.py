@@ -12,7 +12,7 @@ from mlops.pipelines.judged import read_judged
 from mlops.records import Incident, StepReport
 from tests.contenders import Contenders
 from tests.unit.pipelines.test_promotion import alias, kinds, promote, stages
-from tests.unit.pipelines.test_rollback import roll_back
+from tests.unit.pipelines.test_rollback import EDITS, edit, roll_back
 
 
 def run(contenders: Contenders, repair: bool | None = None) -> StepReport:
@@ -59,12 +59,24 @@ def raised(two: Contenders) -> None:
     two.services.registry.client.set_model_version_tag(two.spec.name, "1", "mlops.stage", "production")
 
 
+def renamed(two: Contenders) -> None:
+    """Somebody writes a stage as MLflow used to call it onto the champion."""
+    two.services.registry.client.set_model_version_tag(two.spec.name, "2", "mlops.stage", "Production")
+
+
+def unstaged(two: Contenders) -> None:
+    """Somebody deletes the stage of another version."""
+    two.services.registry.client.delete_model_version_tag(two.spec.name, "1", "mlops.stage")
+
+
 CHANGES = [
     (moved, "alias_moved"),
     (deleted, "alias_deleted"),
     (doubled, "alias_double"),
     (demoted, "stage"),
     (raised, "stage"),
+    (renamed, "stage"),
+    (unstaged, "stage"),
 ]
 
 
@@ -141,6 +153,16 @@ def test_a_deleted_champion_is_an_incident_that_offers_the_way_back(two: Contend
     assert incidents(two) == [("champion_deleted", "high")]
     assert roll_back(two).record["version"] == 1
     assert run(two).outcome == "nothing_to_do"
+
+
+@pytest.mark.parametrize(("tag", "value"), EDITS[2:])
+def test_a_champion_whose_tags_were_edited_is_an_incident(two: Contenders, tag: str, value: str | None) -> None:
+    """It can no longer be verified: reported by the name of the tag, and nothing else is called wrong."""
+    edit(two, 2, tag, value)
+    told = run(two)
+    assert (told.outcome, incidents(two)) == ("no", [("champion_damaged", "high")])
+    assert f"mlops.{tag}" in told.reason
+    assert alias(two) == 2
 
 
 def test_a_change_that_was_cut_short_is_settled(two: Contenders) -> None:

@@ -82,6 +82,49 @@ def test_a_request_about_a_champion_that_was_replaced_changes_nothing(three: Con
     assert alias(three) == 4
 
 
+def test_a_retry_does_not_call_done_what_was_undone_outside(three: Contenders) -> None:
+    """The alias was moved since (or the post-condition failed the first time): its retry says so, and what to do."""
+    asked = rollback.ask(three.services, three.spec.name)
+    roll_back(three, ends=asked)
+    three.services.registry.set_alias(three.spec.name, "champion", 3)
+    with pytest.raises(PromotionError, match=r"the ledger says 2, the alias 3.* mlops reconcile"):
+        roll_back(three, ends=asked)
+
+
+# Tags of a version that anybody may edit in MLflow, and what they are edited to; None: deleted.
+EDITS = [("stage", "Production"), ("stage", None), ("digest", None), ("metrics", "good"), ("files", "none")]
+
+
+def edit(contenders: Contenders, version: int, tag: str, value: str | None) -> None:
+    """Somebody edits or deletes a tag of a version in MLflow."""
+    client, name, key = contenders.services.registry.client, contenders.spec.name, f"mlops.{tag}"
+    if value is None:
+        client.delete_model_version_tag(name, str(version), key)
+    else:
+        client.set_model_version_tag(name, str(version), key, value)
+
+
+@pytest.mark.parametrize(("tag", "value"), EDITS)
+def test_a_champion_whose_tags_were_edited_does_not_stand_in_the_way_back(
+    three: Contenders, tag: str, value: str | None
+) -> None:
+    """Whatever is written on it, it is rolled away from: alias, ledger and stages agree, and nothing is left open."""
+    edit(three, 3, tag, value)
+    assert roll_back(three).record["version"] == 2
+    assert (alias(three), kinds(three)[-1], stages(three)[2]) == (2, "rollback", "production")
+    assert stages(three).get(3, "unreadable") == ("unreadable" if tag in ("digest", "metrics") else "archived")
+
+
+@pytest.mark.parametrize(("tag", "value"), EDITS[2:])
+def test_a_predecessor_whose_tags_were_edited_is_passed_over(three: Contenders, tag: str, value: str | None) -> None:
+    """What cannot be verified cannot serve: the one before it takes over, and the record names the tag."""
+    edit(three, 2, tag, value)
+    told = roll_back(three)
+    assert (told.record["version"], alias(three)) == (1, 1)
+    assert f"Version 2 is damaged: {three.spec.name} version 2" in told.reason
+    assert f"mlops.{tag}" in told.reason
+
+
 def test_a_named_version_is_gone_back_to_and_forth(three: Contenders) -> None:
     """`--to` takes any version that has been champion, also one that was rolled away from."""
     assert roll_back(three, to=1).record["version"] == 1
