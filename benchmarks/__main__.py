@@ -21,6 +21,7 @@
 | `drift` | false alarms and delays of drift alarms beside those of other tools; 1 M × 30; two real data sets | 40 min |
 | `label_free` | how often the truth lies in what was estimated without labels, beside NannyML | 5 min |
 | `profiles` | 100 M rows read once, by DuckDB, into drift profiles: seconds and peak memory | 5 min |
+| `scaling` | a night by number of readings, step and engine (one machine, local Spark): time and peak memory | 15 min |
 | `backtest` | sixty nights of real air under six retraining policies: quality, cost, nights a second | 10 min |
 | `asd` | detectors and features on twelve real servers, by mean ROC AUC | 10 min |
 """
@@ -52,6 +53,7 @@ NAMES = (
     "drift",
     "label_free",
     "profiles",
+    "scaling",
     "backtest",
     "asd",
 )

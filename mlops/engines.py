@@ -28,6 +28,7 @@ _EVERYWHERE = {
     _ZONE: "UTC",
     "spark.ui.showConsoleProgress": "false",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.sql.legacy.parquet.nanosAsLong": "true",  # pandas writes them; Spark has no such type
     "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "true",
 }
 _LOCAL = {

@@ -11,9 +11,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -22,6 +24,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mlops import errors
 from mlops.errors import NoDataError, StorageError
 from mlops.storage import TABLE_FILE, Manifest, Storage, content_hash, parquet
 
@@ -39,6 +42,7 @@ Batches = Iterator[pa.RecordBatch]
 Counts = Callable[[pa.Table], Mapping[str, int]]
 Merged = Callable[[Sequence[Mapping[str, int]]], dict[str, str]]
 Finish = Callable[[pa.Table], pa.Table]
+Facts = Callable[[str], dict[str, str]]
 
 
 def read(session: SparkSession, storage: Storage, uris: Sequence[str], *, position: bool = False) -> DataFrame:
@@ -64,7 +68,7 @@ def read(session: SparkSession, storage: Storage, uris: Sequence[str], *, positi
             raise NoDataError(f"{uri} holds no table.", hint="Run the step that writes it first.")
         files += [f"{uri.rstrip('/')}/{name}" for name in manifest.shards or (TABLE_FILE,)]
         expected += manifest.rows
-    paths = [_for_spark(file) for file in files]
+    paths = [for_spark(file) for file in files]
     frame = session.read.option("mergeSchema", "true").parquet(*paths)
     counted = frame.groupBy(sf.col("_metadata.file_path").alias("path")).count().collect()  # reads no column
     if (found := sum(row["count"] for row in counted)) != expected:
@@ -74,24 +78,40 @@ def read(session: SparkSession, storage: Storage, uris: Sequence[str], *, positi
         )
     if not position:
         return frame
+    return placed(frame, paths, [row.path for row in counted])
+
+
+def placed(frame: DataFrame, paths: Sequence[str], found: Sequence[str]) -> DataFrame:
+    """Add `POSITION` to what was read from files.
+
+    Args:
+        frame: as Spark reads the files.
+        paths: all files, in their order, as they were named to Spark.
+        found: those that `frame` is from, as Spark names them.
+    """
+    from pyspark.sql import functions as sf
+
     place = {_bare(path): number for number, path in enumerate(paths)}
-    order = session.createDataFrame(
-        [(place[_bare(unquote(row.path))], row.path) for row in counted], "file int, path string"
+    order = frame.sparkSession.createDataFrame(
+        [(place[_bare(unquote(path))], path) for path in found], "__file int, __path string"
     )
-    placed = frame.select("*", sf.col("_metadata.file_path").alias("path"), sf.col("_metadata.row_index").alias("row"))
-    number = sf.shiftleft(sf.col("file").cast("bigint"), _ROWS_PER_FILE_LIMIT) + sf.col("row")
-    return placed.join(sf.broadcast(order), "path").withColumn(POSITION, number).drop("path", "file", "row")
+    known = frame.select(
+        "*", sf.col("_metadata.file_path").alias("__path"), sf.col("_metadata.row_index").alias("__row")
+    )
+    number = sf.shiftleft(sf.col("__file").cast("bigint"), _ROWS_PER_FILE_LIMIT) + sf.col("__row")
+    return known.join(sf.broadcast(order), "__path").withColumn(POSITION, number).drop("__path", "__file", "__row")
 
 
 def write(
     storage: Storage,
     uri: str,
     frame: DataFrame,
-    facts: dict[str, str] | None = None,
+    facts: dict[str, str] | Facts | None = None,
     *,
     counts: Counts | None = None,
     merged: Merged | None = None,
     finish: Finish | None = None,
+    checks: Counts | None = None,
     schema: pa.Schema | None = None,
 ) -> Manifest:
     """Publish `frame` as the whole content of the folder `uri`, replacing what was there; one file per partition.
@@ -102,10 +122,11 @@ def write(
         storage: where.
         uri: folder of the table.
         frame: the rows; a partition must fit into the memory of a task.
-        facts: kept in the manifest.
+        facts: kept in the manifest; or what makes them of the content hash, and may still refuse to publish.
         counts: numbers of the table of a file.
-        merged: the facts that the numbers of all files make. Default: their sums.
+        merged: the facts that the numbers of all files make; it may still refuse to publish. Default: their sums.
         finish: what makes the table of a file of the rows of a partition; it gets no empty one. Default: nothing.
+        checks: further numbers, of the rows of a partition before `finish`.
         schema: Arrow types of what `finish` makes. Default: those of `frame`.
 
     Raises:
@@ -114,18 +135,36 @@ def write(
     before = storage.manifest(uri)
     generation = uuid.uuid4().hex
     kinds = schema or arrow_schema(frame)
-    writer = _Writer(storage, f"{uri.rstrip('/')}/{SHARDS}/{generation}", kinds, counts, finish)
-    written = sorted(frame.mapInArrow(writer, ddl(_WRITTEN)).collect())
+    writer = _Writer(storage, f"{uri.rstrip('/')}/{SHARDS}/{generation}", kinds, counts, finish, checks)
+    with refusals():
+        written = sorted(frame.mapInArrow(writer, ddl(_WRITTEN)).collect())
+    content = hashlib.sha256("".join(row.hash for row in written).encode()).hexdigest()
+    told = facts(content) if callable(facts) else dict(facts or {})
     manifest = Manifest(
         rows=sum(row.rows for row in written),
         schema={field.name: str(field.type) for field in kinds},
-        content_hash=hashlib.sha256("".join(row.hash for row in written).encode()).hexdigest(),
-        facts=dict(facts or {}) | (merged or _summed)([json.loads(row.counts) for row in written]),
+        content_hash=content,
+        facts=told | (merged or _summed)([json.loads(row.counts) for row in written]),
         shards=tuple(f"{SHARDS}/{generation}/{row.path}" for row in written),
     )
     storage.write_bytes(f"{uri.rstrip('/')}/{TABLE_FILE}", parquet(kinds.empty_table(), manifest))
     _sweep(storage, uri, generation, before.shards if before else ())
     return manifest
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What an executor has refused is raised as if it had been refused here; other errors of Spark pass as they are."""
+    from pyspark.errors import PythonException
+
+    try:
+        yield
+    except PythonException as error:
+        told = re.search(r"mlops\.errors\.(\w+): (.*)", str(error))
+        kind = getattr(errors, told.group(1), None) if told else None
+        if told is None or kind is None:
+            raise
+        raise kind(told.group(2)) from error
 
 
 @dataclass(frozen=True)
@@ -137,6 +176,7 @@ class _Writer:
     schema: pa.Schema
     counts: Counts | None
     finish: Finish | None
+    checks: Counts | None
 
     def __call__(self, batches: Batches) -> Batches:
         from pyspark import TaskContext
@@ -147,6 +187,7 @@ class _Writer:
         if not rows:
             return
         table = pa.Table.from_batches(rows)
+        numbers = dict(self.checks(table)) if self.checks else {}
         table = (self.finish(table) if self.finish else table).cast(self.schema)
         name = f"{task.partitionId():06d}-{task.taskAttemptId()}.parquet"
         buffer = io.BytesIO()
@@ -156,7 +197,7 @@ class _Writer:
             "partition": task.partitionId(),
             "path": name,
             "rows": table.num_rows,
-            "counts": json.dumps(self.counts(table) if self.counts else {}),
+            "counts": json.dumps(numbers | dict(self.counts(table) if self.counts else {})),
             "hash": content_hash(table),
         }
         yield pa.RecordBatch.from_pylist([told], _WRITTEN)
@@ -194,7 +235,17 @@ def arrow_schema(frame: DataFrame) -> pa.Schema:
     return pa.schema([field.with_nullable(True).remove_metadata() for field in utc])
 
 
-def _for_spark(uri: str) -> str:
+def quoted(name: str) -> str:
+    """A column's name in Spark's SQL.
+
+    >>> quoted("a.b")
+    '`a.b`'
+    """
+    escaped = name.replace("`", "``")
+    return f"`{escaped}`"
+
+
+def for_spark(uri: str) -> str:
     """A URI as Hadoop's file systems name it."""
     if "://" not in uri:
         return f"file://{uri}"

@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 
 from mlops.data import custom_sql
+from mlops.data.arrow_kinds import is_number, microseconds, typed
 from mlops.data.duck_checks import allowed_values, answer, measure, predicate, quoted
 from mlops.data.rule import (
     Result,
@@ -91,7 +91,7 @@ class DuckTable:
 
     def is_number(self, name: str) -> bool:
         """Whether a column of the contract holds numbers."""
-        return name in self.schema.names and _is_number(self.schema.field(name).type)
+        return name in self.schema.names and is_number(self.schema.field(name).type)
 
     def extent(self, column: str) -> tuple[float, float]:
         """Smallest and largest value of a derived column."""
@@ -133,7 +133,9 @@ class DuckTable:
             found[id(rule)] = answer(rule, {name: row[f"{i} {name}"] for name in parts}, self.rows)
         for rule in rules:
             if rule.expectation == "ExpectColumnValuesToBeInTypeList":
-                found[id(rule)] = self._typed(rule)
+                name = rule.settings["column"]
+                there = int(self._facts[f"count {name}"])
+                found[id(rule)] = typed(rule, self.schema.field(name).type, there, self.rows)
             elif rule.expectation == "ExpectTableColumnsToMatchSet":
                 found[id(rule)] = (set(rule.settings["column_set"]) <= set(self.names), {})
             elif rule.expectation == "ExpectCompoundColumnsToBeUnique":
@@ -178,7 +180,7 @@ class DuckTable:
         return made | {hours_column(what): sql for what, sql in self._hours().items()}
 
     def _hours(self) -> dict[str, str]:
-        times, start = self.terms.timestamps, _microseconds(self.terms.start)
+        times, start = self.terms.timestamps, microseconds(self.terms.start)
         event = f"epoch_us({quoted(times.event)})" if times.event in self.names else ""
         arrival = f"epoch_us({quoted(times.arrival)})" if times.arrival and times.arrival in self.names else ""
         known = arrival if times.arrival else event
@@ -193,32 +195,6 @@ class DuckTable:
             since = f"CASE WHEN {arrival} >= {start} THEN {arrival} ELSE {start} END"
             spans["lateness"] = _in_hours(f"{since} - {event}")
         return spans
-
-    def _typed(self, rule: Rule) -> tuple[bool, Result]:
-        name = rule.settings["column"]
-        kind = self._dtype(name)
-        allowed = set(rule.settings["type_list"])
-        if kind != "object":
-            held = {"bool": "BooleanDtype"}.get(kind, kind)
-            return (kind in allowed or held in allowed), {"observed_value": kind}
-        type_name = "str" if _is_text(self.schema.field(name).type) else "object"
-        count = int(self._facts[f"count {name}"])
-        return type_name in allowed, {
-            "unexpected_count": 0 if type_name in allowed else count,
-            "element_count": self.rows,
-            "partial_unexpected_list": [] if type_name in allowed else ["?"],
-        }
-
-    def _dtype(self, name: str) -> str:
-        """What pandas would call the column; whole numbers with nulls are floats to it."""
-        kind = self.schema.field(name).type
-        if _is_text(kind) or not (_is_number(kind) or pa.types.is_boolean(kind) or pa.types.is_temporal(kind)):
-            return "object"
-        if pa.types.is_integer(kind) and self._facts[f"count {name}"] < self.rows:
-            return "float64"
-        if pa.types.is_decimal(kind):
-            return "float64"
-        return str(kind.to_pandas_dtype().__name__) if not pa.types.is_temporal(kind) else "datetime64"
 
     def _unique(self, rule: Rule) -> tuple[bool, Result]:
         names = [quoted(name) for name in rule.settings["column_list"]]
@@ -258,15 +234,3 @@ def _without_nan(name: str, kind: pa.DataType) -> str:
 
 def _in_hours(microseconds: str) -> str:
     return f"(({microseconds}) / 1e6) / 3600"
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
-def _microseconds(moment: datetime) -> int:
-    return int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * 1_000_000

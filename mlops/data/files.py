@@ -119,13 +119,22 @@ def parquet_schema(source: SourceSpec, files: Files) -> pa.Schema:
     Raises:
         SourceError: a file is not whole or no Parquet, or the files do not go together.
     """
-    schemas = [_schema(files.fs, path) for path in files.paths]
+    schemas = parquet_schemas(files)
     try:
         merged = pa.unify_schemas(schemas, promote_options="permissive")
     except pa.ArrowException as error:
         raise _not_together(source, len(schemas), error) from error
     kinds = [f.type.value_type if pa.types.is_dictionary(f.type) else f.type for f in merged]
     return pa.schema(list(zip(merged.names, kinds, strict=True)))
+
+
+def parquet_schemas(files: Files) -> list[pa.Schema]:
+    """The columns of each of some Parquet files, in their order.
+
+    Raises:
+        SourceError: a file is not whole or no Parquet.
+    """
+    return [_schema(files.fs, path) for path in files.paths]
 
 
 def _schema(fs: Any, path: str) -> pa.Schema:

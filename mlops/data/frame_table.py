@@ -5,15 +5,14 @@ One rule: a check that could not be carried out is an error of ours, never "bad 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mlops.data import custom_sql
+from mlops.data import custom_sql, gx_checks
 from mlops.data.duck_table import connection
 from mlops.data.rule import (
     Result,
@@ -22,7 +21,6 @@ from mlops.data.rule import (
     finite_column,
     fraction_column,
     hours_column,
-    not_carried_out,
     number_column,
 )
 from mlops.errors import SchemaError
@@ -74,7 +72,9 @@ class FrameTable:
     def measured(self, rules: Sequence[Rule]) -> Mapping[int, tuple[bool, Result]]:
         """For each rule, by its identity: whether it holds, and what was measured."""
         queries = [rule for rule in rules if rule.expectation == "UnexpectedRowsExpectation"]
-        found = dict(_measured(self._prepared, [rule for rule in rules if rule not in queries]))
+        context = gx_checks.context()
+        asset = context.data_sources.add_pandas("delivery").add_dataframe_asset("rows")
+        found = dict(gx_checks.measured(asset, self._prepared, [rule for rule in rules if rule not in queries]))
         if queries:
             with connection() as duck:
                 duck.register("delivery", self.frame)
@@ -154,44 +154,3 @@ def _plain(values: pd.Series) -> pd.Series:
     if values.dtype == np.dtype(object) and pd.api.types.infer_dtype(values, skipna=True) == "boolean":
         return values.astype("boolean")
     return values
-
-
-def _measured(frame: pd.DataFrame, rules: Sequence[Rule]) -> dict[int, tuple[bool, Mapping[str, Any]]]:
-    """For each rule, by its identity: whether it holds, and what was measured."""
-    import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
-    asset = context.data_sources.add_pandas("delivery").add_dataframe_asset("rows")
-    batch = asset.add_batch_definition_whole_dataframe("all").get_batch(batch_parameters={"dataframe": frame})
-    suite = gx.ExpectationSuite("contract", expectations=[_expectation(rule) for rule in rules])
-    outcome = batch.validate(suite, result_format={"result_format": "SUMMARY", "partial_unexpected_count": 20})
-    measured = {}
-    for item in outcome.results:
-        rule = next(r for r in rules if id(r) == item.expectation_config.meta["rule"])
-        if errors := list(_exceptions(item.exception_info)):
-            raise not_carried_out(rule, errors[0])
-        measured[id(rule)] = (bool(item.success), item.result)
-    return measured
-
-
-def _expectation(rule: Rule) -> Any:
-    from great_expectations import expectations
-
-    try:
-        return getattr(expectations, rule.expectation)(**rule.settings, meta={"rule": id(rule)})
-    except (TypeError, ValueError) as error:
-        raise not_carried_out(rule, str(error)) from error
-
-
-def _exceptions(info: Any) -> Iterator[str]:
-    """Messages of exceptions: Great Expectations keeps one, or one per metric, and calls both a failed check."""
-    if not isinstance(info, Mapping):
-        return
-    if "raised_exception" in info:
-        if info["raised_exception"]:
-            yield str(info.get("exception_message"))
-        return
-    for inner in info.values():
-        yield from _exceptions(inner)

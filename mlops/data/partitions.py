@@ -59,14 +59,12 @@ def publish(
         SchemaError: a column is missing, or cannot be turned into its type without loss.
         StorageError: the partition cannot be written; what was there before stands.
     """
-    uri, held = _uri(storage, dataset, form.day), quarantine.place(storage, dataset, form.day)
-    waiting, before = storage.manifest(held) is not None, storage.manifest(uri)
+    uri, held = partition_uri(storage, dataset, form.day), quarantine.place(storage, dataset, form.day)
+    waiting = storage.manifest(held) is not None
 
     def facts(entities: int, late: int, content: str) -> dict[str, str]:
-        released = waiting or _released_before(before, content)
-        found = {"entities": str(entities), "late_rows": str(late), "released": str(released).lower()}
-        found |= {"waived": json.dumps(list(waived))} if waived else {}
-        return found | ({"statistics": json.dumps(statistics)} if statistics and not waived else {})
+        found = {"entities": str(entities), "late_rows": str(late)}
+        return found | decision(storage, dataset, form.day, content, waived, statistics)
 
     if isinstance(delivery, Lying):
         stream = Stream(delivery, form)
@@ -79,8 +77,28 @@ def publish(
         manifest = storage.write_table(uri, table, facts(entities, late, content_hash(table)))
     if waiting:
         storage.delete(held)
-    slice_ = _slice(dataset, form.day, uri, manifest, report_uri)
-    _LOG.info("published %s", log.facts(dataset=dataset, date=form.day, rows=manifest.rows, released=slice_.released))
+    return told(dataset, form.day, uri, manifest, report_uri)
+
+
+def decision(
+    storage: Storage,
+    dataset: str,
+    day: date,
+    content: str,
+    waived: Sequence[str],
+    statistics: Mapping[str, Mapping[str, float]] | None,
+) -> dict[str, str]:
+    """What a partition's manifest says of the decision to publish rows with this content hash; else as `publish`."""
+    waiting = storage.manifest(quarantine.place(storage, dataset, day)) is not None
+    released = waiting or _released_before(storage.manifest(partition_uri(storage, dataset, day)), content)
+    found = {"released": str(released).lower()} | ({"waived": json.dumps(list(waived))} if waived else {})
+    return found | ({"statistics": json.dumps(statistics)} if statistics and not waived else {})
+
+
+def told(dataset: str, day: date, uri: str, manifest: Manifest, report_uri: str) -> DataSlice:
+    """The partition that was published a moment ago."""
+    slice_ = _slice(dataset, day, uri, manifest, report_uri)
+    _LOG.info("published %s", log.facts(dataset=dataset, date=day, rows=manifest.rows, released=slice_.released))
     return slice_
 
 
@@ -120,7 +138,7 @@ def read_rows(
     days = [day for day in delivered_days(storage, dataset) if start_day <= day <= end_day]
     if not days:
         return pd.DataFrame(columns=list(columns or ()))
-    tables = [storage.read_table(_uri(storage, dataset, day)) for day in days]
+    tables = [storage.read_table(partition_uri(storage, dataset, day)) for day in days]
     if columns is not None:
         known = set().union(*(table.column_names for table in tables))
         if missing := [name for name in columns if name not in known]:
@@ -162,7 +180,7 @@ def delivered_days(storage: Storage, dataset: str) -> list[date]:
 
 def published(storage: Storage, dataset: str, day: date) -> DataSlice | None:
     """The validated partition of a date, or None; `reasons` are the rules that people set aside."""
-    uri = _uri(storage, dataset, day)
+    uri = partition_uri(storage, dataset, day)
     manifest = storage.manifest(uri)
     return None if manifest is None else _slice(dataset, day, uri, manifest)
 
@@ -187,7 +205,7 @@ def _slice(dataset: str, day: date, uri: str, manifest: Manifest, report_uri: st
 def usual_rows(storage: Storage, dataset: str, before: date, last: int) -> list[int]:
     """Row counts of the newest `last` validated deliveries before a date, oldest first."""
     days = [day for day in delivered_days(storage, dataset) if day < before][-last:]
-    manifests = (storage.manifest(_uri(storage, dataset, day)) for day in days)
+    manifests = (storage.manifest(partition_uri(storage, dataset, day)) for day in days)
     return [manifest.rows for manifest in manifests if manifest]
 
 
@@ -198,7 +216,7 @@ def usual_statistics(
     days = [day for day in delivered_days(storage, dataset) if day < before]
     found: list[Mapping[str, Mapping[str, float]]] = []
     for day in reversed(days):
-        manifest = storage.manifest(_uri(storage, dataset, day))
+        manifest = storage.manifest(partition_uri(storage, dataset, day))
         if manifest and "statistics" in manifest.facts:
             found.append(json.loads(manifest.facts["statistics"]))
         if len(found) == last:
@@ -211,5 +229,6 @@ def _released_before(published: Manifest | None, content: str) -> bool:
     return published is not None and published.facts.get("released") == "true" and published.content_hash == content
 
 
-def _uri(storage: Storage, dataset: str, day: date) -> str:
+def partition_uri(storage: Storage, dataset: str, day: date) -> str:
+    """Where the validated partition of a date is."""
     return storage.uri("data", dataset, f"date={day.isoformat()}")

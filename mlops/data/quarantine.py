@@ -55,15 +55,25 @@ def put(
     Raises:
         StorageError: it cannot be written.
     """
-    facts = {"reasons": json.dumps(list(result.reasons)), "report_uri": report_uri, "model": model}
-    facts |= {"at": at.isoformat() if at else "", "findings": findings_to_json(result.findings)}
+    facts = facts_of(result, report_uri, model, at)
     uri = place(storage, dataset, day)
     if isinstance(delivery, Lying):
         manifest = publish_batches(storage, uri, *as_they_came(delivery), lambda _: facts)
     else:
         manifest = storage.write_table(uri, _as_it_came(delivery), facts)
+    return put_aside(storage, dataset, day, manifest)
+
+
+def facts_of(result: ContractResult, report_uri: str, model: str, at: datetime | None) -> dict[str, str]:
+    """What the manifest of a delivery in quarantine says; arguments as `put`."""
+    facts = {"reasons": json.dumps(list(result.reasons)), "report_uri": report_uri, "model": model}
+    return facts | {"at": at.isoformat() if at else "", "findings": findings_to_json(result.findings)}
+
+
+def put_aside(storage: Storage, dataset: str, day: date, manifest: Manifest) -> DataSlice:
+    """The delivery that was put into quarantine a moment ago."""
     _LOG.warning("quarantined %s", log.facts(dataset=dataset, date=day, rows=manifest.rows))
-    return _slice(dataset, day, uri, manifest)
+    return _slice(dataset, day, place(storage, dataset, day), manifest)
 
 
 def waiting(storage: Storage, dataset: str, day: date) -> DataSlice | None:
@@ -108,7 +118,7 @@ def read(storage: Storage, dataset: str, day: date, terms: Terms | None = None) 
     manifest = storage.manifest(uri)
     if manifest is None:
         raise _nothing_waits(storage, dataset, day)
-    if terms is not None and manifest.rows > lying.IN_MEMORY_ROWS:
+    if terms is not None and not manifest.shards and manifest.rows > lying.IN_MEMORY_ROWS:
         file = f"{storage.uri('data_quarantine', dataset, 'date={date}')}/{TABLE_FILE}"
         source = SourceSpec(kind="parquet", uri=file, options=storage.options if "://" in file else {})
         if (parts := parquet.find(source, terms)) is not None:

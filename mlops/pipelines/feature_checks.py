@@ -71,7 +71,13 @@ def of_join(
         FeatureError: rows were lost, changed or hold something from their future; what follows may not use them.
     """
     asked = asked.assign(event_timestamp=asked["event_timestamp"].dt.tz_convert("UTC"))
-    found = (checks.conservation(asked, joined), checks.leakage(joined))
+    return held(services, spec, day, step, (checks.conservation(asked, joined), checks.leakage(joined)))
+
+
+def held(
+    services: Services, spec: ModelSpec, day: date, step: str, found: tuple[GateResult, ...]
+) -> tuple[GateResult, ...]:
+    """Keep what was found of a join, and refuse it if a gate fails; see `of_join`."""
     _keep(services, spec, day, step, found)
     if failed := [gate for gate in found if gate.verdict == "fail"]:
         raise FeatureError(

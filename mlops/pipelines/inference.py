@@ -10,21 +10,17 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from mlops.data import partitions
-from mlops.models import thresholds
-from mlops.models.scoring import Scorer
-from mlops.pipelines import feature_checks
-from mlops.pipelines.night import entity_rows, instants, report
-from mlops.records import ModelVersion, PredictionBatch, StepReport
+from mlops.pipelines import feature_checks, inference_spark
+from mlops.pipelines.night import entity_rows, report
+from mlops.pipelines.predicted import numbers_of, predictions, sureness, threshold_of
+from mlops.records import PredictionBatch, StepReport
 from mlops.services import Services
 from mlops.spec import ModelSpec
 from mlops.storage import Manifest
-
-UNSURE_BELOW = 0.6  # probability of the class answered
 
 
 def run(services: Services, spec: ModelSpec, day: date) -> StepReport:
@@ -44,12 +40,15 @@ def run(services: Services, spec: ModelSpec, day: date) -> StepReport:
     if champion is None:
         return report("inference", spec, day, "nothing_to_do", "There is no champion yet.")
     feature_checks.ready(services, spec, day, day)
+    if services.config.engine == "spark":
+        batch = inference_spark.score(services, spec, day, champion, predictions_uri(services, spec, day))
+        return report("inference", spec, day, "done", _words(batch, spec), batch)
     scorer = services.registry.load(champion)
     rows = partitions.read_rows(services.storage, spec.dataset, day, day)
     asked = entity_rows(rows, spec)
     joined = services.features.historical(spec.features.service, asked)
     gates = feature_checks.of_join(services, spec, day, "inference", asked, joined)
-    table = _predictions(joined, scorer, champion, spec)
+    table = predictions(joined, scorer, champion, spec)
     uri = predictions_uri(services, spec, day)
     facts = {"model": spec.name, "version": str(champion.version), "digest": champion.digest, "date": day.isoformat()}
     manifest = services.storage.write_table(uri, pa.Table.from_pandas(table, preserve_index=False), facts)
@@ -62,16 +61,6 @@ def predictions_uri(services: Services, spec: ModelSpec, day: date) -> str:
     return services.storage.uri("predictions", spec.name, f"date={day.isoformat()}")
 
 
-def _predictions(joined: pd.DataFrame, scorer: Scorer, champion: ModelVersion, spec: ModelSpec) -> pd.DataFrame:
-    """One row per entity row: score and flag, and what they were made of."""
-    head = joined[[spec.entity, "observed_at", "event_timestamp", "feature_timestamp"]]
-    head = head.rename(columns={"event_timestamp": "known_at"}).reset_index(drop=True)
-    predicted = scorer.predict(joined).reset_index(drop=True)
-    made_by = pd.DataFrame({"threshold": scorer.threshold, "model_version": champion.version}, index=head.index)
-    made_of = joined[list(scorer.features)].reset_index(drop=True)
-    return pd.concat([head, predicted, made_by.astype({"threshold": float}), made_of], axis=1)
-
-
 def batch_of(table: pd.DataFrame, spec: ModelSpec, day: date, uri: str, manifest: Manifest) -> PredictionBatch:
     """What a table of predictions holds, as a record.
 
@@ -82,38 +71,21 @@ def batch_of(table: pd.DataFrame, spec: ModelSpec, day: date, uri: str, manifest
         uri: where they are kept.
         manifest: of the table.
     """
-    made_by = table["threshold"].dropna()
-    threshold = float(made_by.iloc[0]) if len(made_by) else None
-    alarms = 0
-    if spec.task == "anomaly" and threshold is not None:
-        alarms = thresholds.onsets(
-            table["score"].to_numpy(), table[spec.entity].to_numpy(), instants(table["observed_at"]), threshold
-        )
-    sure = _probability_of_the_answer(table).dropna()
+    numbers, sure = numbers_of(table, spec), sureness(table)
     return PredictionBatch(
         model=spec.name,
         version=int(manifest.facts["version"]),
         date=day,
         uri=uri,
-        rows=len(table),
-        scored_rows=int(table["score"].notna().sum()),
-        flagged_rows=int(table["flag"].fillna(value=False).astype(bool).sum()) if "flag" in table else 0,
-        alarms=alarms,
-        threshold=threshold,
+        rows=numbers["rows"],
+        scored_rows=numbers["scored_rows"],
+        flagged_rows=numbers["flagged_rows"],
+        alarms=numbers["alarms"],
+        threshold=threshold_of(table),
         content_hash=manifest.content_hash,
         confidence=float(sure.mean()) if len(sure) else None,
-        unsure_rows=int((sure < UNSURE_BELOW).sum()),
+        unsure_rows=numbers["unsure_rows"],
     )
-
-
-def _probability_of_the_answer(table: pd.DataFrame) -> pd.Series:
-    """Of a classifier, by row; NaN where it gave no answer, and of other models."""
-    found = pd.Series(np.nan, index=table.index)
-    for label, rows in table.groupby("label").groups.items() if "label" in table else ():
-        name = f"proba_{label:g}" if isinstance(label, float) else f"proba_{label}"
-        if name in table:
-            found[rows] = table.loc[rows, name]
-    return found
 
 
 def _words(batch: PredictionBatch, spec: ModelSpec) -> str:

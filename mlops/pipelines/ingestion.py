@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from mlops.data import contracts, partitions, quarantine
+from mlops.data import contracts, delivery_spark, partitions, quarantine
+from mlops.data.delivery_spark import SparkRows
 from mlops.data.inspection import inspect
 from mlops.data.lying import Delivery
+from mlops.data.partitions_spark import put_on_spark
 from mlops.data.rule import Statistics, Terms
 from mlops.pipelines import quarantine as decisions
 from mlops.pipelines.incidents import tell
@@ -43,7 +45,7 @@ def run(services: Services, spec: ModelSpec, day: date, release: str = "", actor
     if release and quarantine.waiting(services.storage, spec.dataset, day):
         return decisions.release(services, spec, day, release, actor)
     terms = Terms(spec.contract, spec.entity, spec.timestamps, day)
-    found = inspect(spec.source, terms, *_usual(services, spec, day))
+    found = _inspect(services, spec, terms)
     if found is None:
         reason = f"Nothing was delivered for {day}."
         return report("ingestion", spec, day, "nothing_to_do", reason, DataSlice(spec.dataset, day, "nothing_to_do"))
@@ -53,6 +55,16 @@ def run(services: Services, spec: ModelSpec, day: date, release: str = "", actor
     if result.passed:
         return _publish(services, spec, day, delivery, page, result)
     return _quarantine(services, spec, day, delivery, result, page)
+
+
+def _inspect(
+    services: Services, spec: ModelSpec, terms: Terms
+) -> tuple[contracts.ContractResult, Delivery | SparkRows] | None:
+    """On the engine of the settings, if it can read this source; what Spark cannot is looked at here."""
+    usual = _usual(services, spec, terms.day)
+    if services.config.engine == "spark" and (parts := delivery_spark.find(spec.source, terms)) is not None:
+        return delivery_spark.inspect(services.spark, spec.source, parts, terms, *usual)
+    return inspect(spec.source, terms, *usual)
 
 
 def _usual(services: Services, spec: ModelSpec, day: date) -> tuple[Sequence[int], Sequence[Statistics]]:
@@ -65,7 +77,12 @@ def _usual(services: Services, spec: ModelSpec, day: date) -> tuple[Sequence[int
 
 
 def _publish(
-    services: Services, spec: ModelSpec, day: date, delivery: Delivery, page: str, result: contracts.ContractResult
+    services: Services,
+    spec: ModelSpec,
+    day: date,
+    delivery: Delivery | SparkRows,
+    page: str,
+    result: contracts.ContractResult,
 ) -> StepReport:
     slice_ = publish(services, spec, day, delivery, page, statistics=result.statistics)
     late = f", {slice_.late_rows:,} of them late" if slice_.late_rows else ""
@@ -75,12 +92,18 @@ def _publish(
 
 
 def _quarantine(
-    services: Services, spec: ModelSpec, day: date, delivery: Delivery, result: contracts.ContractResult, page: str
+    services: Services,
+    spec: ModelSpec,
+    day: date,
+    delivery: Delivery | SparkRows,
+    result: contracts.ContractResult,
+    page: str,
 ) -> StepReport:
-    at = services.clock()
-    slice_ = quarantine.put(
-        services.storage, spec.dataset, day, delivery, result, report_uri=page, model=spec.name, at=at
-    )
+    storage, at = services.storage, services.clock()
+    if isinstance(delivery, SparkRows):
+        slice_ = put_on_spark(storage, spec.dataset, day, delivery, result, report_uri=page, model=spec.name, at=at)
+    else:
+        slice_ = quarantine.put(storage, spec.dataset, day, delivery, result, report_uri=page, model=spec.name, at=at)
     if entry := decisions.decided(services, spec, slice_):
         return decisions.again(services, spec, day, delivery, page, entry)
     tell(

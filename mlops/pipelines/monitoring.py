@@ -18,7 +18,16 @@ from mlops.data import labels
 from mlops.models.scoring import Scorer
 from mlops.monitoring.drift import detect, evidently_report
 from mlops.monitoring.drift.profile import Profiled
-from mlops.pipelines import concept, drift_decision, drift_nights, feature_checks, labelled, night_rows, retraining
+from mlops.pipelines import (
+    concept,
+    drift_decision,
+    drift_nights,
+    feature_checks,
+    labelled,
+    monitoring_spark,
+    night_rows,
+    retraining,
+)
 from mlops.pipelines import training_set as sets
 from mlops.pipelines.drift_nights import DriftNight
 from mlops.pipelines.evaluation import measure_scores, sampled
@@ -92,6 +101,8 @@ def _current(
 ) -> night_rows.NightRows:
     """The features that were scored on that date, and the scores."""
     columns = _columns(services, spec)
+    if services.config.engine == "spark" and reference is not None:
+        return monitoring_spark.seen(services, spec, day, reference, columns, PREDICTION)
     renamed = {"score": PREDICTION}
     return night_rows.of_night(services, spec, day, renamed=renamed, reference=reference, columns=columns)
 

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from typing import Any
 
 from mlops.data import partitions
+from mlops.data.delivery_spark import SparkRows
 from mlops.data.lying import Delivery
+from mlops.data.partitions_spark import publish_on_spark
 from mlops.data.rule import Statistics
 from mlops.data.validated import Form
 from mlops.records import DataSlice
@@ -21,7 +24,7 @@ def publish(
     services: Services,
     spec: ModelSpec,
     day: date,
-    delivery: Delivery,
+    delivery: Delivery | SparkRows,
     page: str,
     waived: Sequence[str] = (),
     statistics: Statistics | None = None,
@@ -39,16 +42,14 @@ def publish(
 
     Raises:
         SchemaError: a column is missing, or cannot be turned into its type without loss.
+        SourceError: on Spark, its files were replaced since they were checked.
     """
-    slice_ = partitions.publish(
-        services.storage,
-        spec.dataset,
-        delivery,
-        form_of(spec, day),
-        report_uri=page,
-        waived=waived,
-        statistics=statistics,
-    )
+    storage, form = services.storage, form_of(spec, day)
+    said: Any = {"report_uri": page, "waived": waived, "statistics": statistics}
+    if isinstance(delivery, SparkRows):
+        slice_ = publish_on_spark(storage, spec.dataset, delivery, form, **said)
+    else:
+        slice_ = partitions.publish(storage, spec.dataset, delivery, form, **said)
     settle(services, spec, day)
     return slice_
 

@@ -15,6 +15,7 @@ from datetime import date
 from typing import Any, Literal
 
 from mlops.data import partitions, quarantine
+from mlops.data.delivery_spark import SparkRows
 from mlops.data.finding import Finding
 from mlops.data.lying import Delivery
 from mlops.data.rule import Terms
@@ -120,7 +121,9 @@ def decided(services: Services, spec: ModelSpec, held: DataSlice) -> Entry | Non
     return max((entry for entry in found if entry), key=lambda entry: entry.seq, default=None)
 
 
-def again(services: Services, spec: ModelSpec, day: date, delivery: Delivery, page: str, entry: Entry) -> StepReport:
+def again(
+    services: Services, spec: ModelSpec, day: date, delivery: Delivery | SparkRows, page: str, entry: Entry
+) -> StepReport:
     """What ingestion does when it meets a delivery again that was decided on."""
     if entry.kind == RELEASE:
         return _released(services, spec, day, delivery, page, entry)
@@ -130,7 +133,7 @@ def again(services: Services, spec: ModelSpec, day: date, delivery: Delivery, pa
 
 
 def _released(
-    services: Services, spec: ModelSpec, day: date, delivery: Delivery, page: str, entry: Entry
+    services: Services, spec: ModelSpec, day: date, delivery: Delivery | SparkRows, page: str, entry: Entry
 ) -> StepReport:
     waived = tuple(entry.body["rules"])
     slice_ = publish(services, spec, day, delivery, page, waived)

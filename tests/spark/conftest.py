@@ -37,11 +37,10 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     started.stop()
 
 
-@pytest.fixture
-def spark_config(config: MLOpsConfig, tmp_path: Path) -> MLOpsConfig:
+def on_spark(config: MLOpsConfig, folder: Path) -> MLOpsConfig:
     """The same installation on Spark: Feast's offline store as feature_store.spark.yaml names it, the rest as here."""
     ours = ROOT / "feature_repo"
-    repo = tmp_path / "feature_repo"
+    repo = folder / "feature_repo"
     repo.mkdir()
     (repo / "fleet.py").write_text((ours / "fleet.py").read_text(encoding="utf-8"), encoding="utf-8")
     local, spark = (
@@ -52,6 +51,12 @@ def spark_config(config: MLOpsConfig, tmp_path: Path) -> MLOpsConfig:
     (repo / "feature_store.spark.yaml").write_text(text, encoding="utf-8")
     changes = {"feature_repo": repo, "feature_store_yaml": "feature_store.spark.yaml"}
     return config.model_copy(update={"engine": "spark", "spark": SMALL, **changes})
+
+
+@pytest.fixture
+def spark_config(config: MLOpsConfig, tmp_path: Path) -> MLOpsConfig:
+    """The installation of `config` on Spark."""
+    return on_spark(config, tmp_path)
 
 
 @pytest.fixture
