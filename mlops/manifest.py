@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from mlops.errors import StorageError
 
 _MANIFEST = b"mlops.manifest"
+ROWS_PER_GROUP = 131_072  # of a file: readers hold whole groups in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +91,8 @@ def manifest_of(metadata: dict[bytes, bytes] | None, path: str) -> Manifest:
 def parquet(table: pa.Table, manifest: Manifest) -> bytes:
     """The table as a Parquet file that carries its manifest."""
     buffer = io.BytesIO()
-    pq.write_table(
-        table.replace_schema_metadata(sealed_schema(table.schema, manifest).metadata), buffer, compression="zstd"
-    )
+    sealed = table.replace_schema_metadata(sealed_schema(table.schema, manifest).metadata)
+    pq.write_table(sealed, buffer, compression="zstd", row_group_size=ROWS_PER_GROUP)
     return buffer.getvalue()
 
 

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from mlops import errors
 from mlops.errors import NoDataError, StorageError
+from mlops.manifest import ROWS_PER_GROUP
 from mlops.storage import TABLE_FILE, Manifest, Storage, content_hash, parquet
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ class _Writer:
         table = (self.finish(table) if self.finish else table).cast(self.schema)
         name = f"{task.partitionId():06d}-{task.taskAttemptId()}.parquet"
         buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd")
+        pq.write_table(table, buffer, compression="zstd", row_group_size=ROWS_PER_GROUP)
         self.storage.write_bytes(f"{self.folder}/{name}", buffer.getvalue())
         told = {
             "partition": task.partitionId(),

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from mlops.errors import FeatureError, did_you_mean
 from mlops.features.asof.sources import schema_of
+from mlops.manifest import ROWS_PER_GROUP
 from mlops.storage import Storage
 
 _ROWS_PER_FILE = 5_000_000
@@ -124,7 +125,7 @@ def _place(source: Any, repo_path: str) -> tuple[str, Storage]:
 
 def _parquet(table: pa.Table) -> bytes:
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd", row_group_size=ROWS_PER_GROUP)
     return buffer.getvalue()
 
 

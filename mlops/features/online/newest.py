@@ -26,8 +26,7 @@ from mlops.storage import TABLE_FILE, Storage
 DELIVERY = "__delivery"
 _MEMORY = "256MB"
 _ROWS_PER_BATCH = 20_000
-_FILE = 2**44  # more rows than any table has
-_SHARD = 2**28  # more rows than one of its files has
+_FILE = 2**40  # more rows than any file has
 
 
 def newest_readings(
@@ -52,33 +51,41 @@ def newest_readings(
     by = ", ".join(map(_quoted, keys))
     only = f"semi join entities using ({by})" if entities is not None else ""
     age = f"(epoch_us({_quoted(event)})::hugeint << 63) + epoch_us({_quoted(known)})"
+    files, delivery_of = _files(storage, view.name, days)
     with _opened(storage, spill) as connection:
         if entities is not None:
             connection.register("entities", entities)
         connection.execute(
             f"create temp table best as select arg_max(row, age) as row from (select row, {by}, {age} as age "
-            f"from ({_rows(storage, view.name, days, dict.fromkeys([*keys, event, known]))}) {only}) group by {by}"
+            f"from ({_rows(files, dict.fromkeys([*keys, event, known]))}) {only}) group by {by}"
         )
         answer = connection.sql(
-            f"select * exclude (row), (row // {_FILE})::integer as {DELIVERY} "
-            f"from ({_rows(storage, view.name, days, dict.fromkeys(columns))}) semi join best using (row)"
+            f"select * exclude (row), {delivery_of}[row // {_FILE} + 1]::integer as {DELIVERY} "
+            f"from ({_rows(files, dict.fromkeys(columns))}) semi join best using (row)"
         )
         for batch in answer.to_arrow_reader(_ROWS_PER_BATCH):
             yield pa.Table.from_batches([batch])
 
 
-def _rows(storage: Storage, view: str, days: Sequence[date], columns: dict[str, None]) -> str:
-    """A query for columns of the deliveries, and the place of every row."""
-    wanted = ", ".join(map(_quoted, columns))
-    parts = []
+def _files(storage: Storage, view: str, days: Sequence[date]) -> tuple[list[str], list[int]]:
+    """The files of the deliveries, and of each the position of its day."""
+    files: list[str] = []
+    delivery_of: list[int] = []
     for number, day in enumerate(days):
         uri = uri_of(storage, view, day)
         manifest = storage.manifest(uri)
-        for shard, name in enumerate((manifest and manifest.shards) or (TABLE_FILE,)):
-            path = f"{uri}/{name}".replace("'", "''")
-            place = f"({number * _FILE + shard * _SHARD} + file_row_number)::bigint as row"
-            parts.append(f"select {wanted}, {place} from read_parquet('{path}', file_row_number = true)")
-    return " union all by name ".join(parts)
+        names = (manifest and manifest.shards) or (TABLE_FILE,)
+        files += [f"{uri}/{name}" for name in names]
+        delivery_of += [number] * len(names)
+    return files, delivery_of
+
+
+def _rows(files: Sequence[str], columns: dict[str, None]) -> str:
+    """A query for columns of the files, and the place of every row: one scan, as each holds buffers of its own."""
+    wanted = ", ".join(map(_quoted, columns))
+    paths = ", ".join("'" + path.replace("'", "''") + "'" for path in files)
+    place = f"(file_index::bigint * {_FILE} + file_row_number)::bigint as row"
+    return f"select {wanted}, {place} from read_parquet([{paths}], union_by_name = true, hive_partitioning = false)"
 
 
 @contextmanager
@@ -89,7 +96,9 @@ def _opened(storage: Storage, spill: Path) -> Iterator[duckdb.DuckDBPyConnection
         connection.execute("set temp_directory = ?", [folder])
         connection.execute("set preserve_insertion_order = false")
         connection.execute("set timezone = 'UTC'")
-        if "://" in storage.root:
+        if "://" not in storage.root:
+            connection.execute("set disable_parquet_prefetching = true")  # else whole row groups count as memory
+        else:
             options = {"use_listings_cache": False} | storage.options
             connection.register_filesystem(fsspec.core.url_to_fs(storage.root, **options)[0])
         yield connection
