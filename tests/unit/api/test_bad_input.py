@@ -181,7 +181,7 @@ TABLE = [
     *(("/predict/batch", *case) for case in WRONG_BATCH),
     *(("/invocations", *case) for case in WRONG_INVOCATIONS),
 ]
-SECONDS = 4.0  # of the processor, for eight megabytes on a slow machine; what grows with their square takes a minute
+SECONDS = 12.0  # of the processor, for eight megabytes on a slow machine; what grows with their square takes a minute
 
 
 @pytest.mark.parametrize(("path", "name", "body", "status", "words"), TABLE, ids=[f"{c[0]} {c[1]}" for c in TABLE])

@@ -13,6 +13,7 @@ from demo import series
 from demo.plan import Plan, make_plan
 from demo.series import Series
 from mlops.data import fleet, partitions
+from mlops.data.validated import Form
 from mlops.services import Services
 from mlops.spec import ModelSpec
 
@@ -34,15 +35,7 @@ def published(services: Services, spec: ModelSpec, plan: Plan, flagged: pd.Serie
     """Publish the night's telemetry, and predictions where `flagged` (by position in event order) says so."""
     day = plan.nights[0].date
     rows = fleet.deliver(plan.fleet, day, corrupt=False)
-    partitions.publish(
-        services.storage,
-        spec.dataset,
-        day,
-        rows,
-        contract=spec.contract,
-        entity=spec.entity,
-        timestamps=spec.timestamps,
-    )
+    partitions.publish(services.storage, spec.dataset, rows, Form(day, spec.contract, spec.entity, spec.timestamps))
     rows = rows.sort_values(["device_id", "event_timestamp"], ignore_index=True)
     if flagged is not None:
         flags = flagged(rows) if callable(flagged) else flagged
