@@ -8,9 +8,9 @@ One rule: looking changes nothing.
 
 from __future__ import annotations
 
-import json
+import contextlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, Literal, TypeVar
 
@@ -21,11 +21,16 @@ from mlops.governance.champions import Reign
 from mlops.monitoring.step_log import StepResult
 from mlops.pipelines import approval
 from mlops.pipelines.inference import predictions_uri
-from mlops.records import Incident, Outcome
+from mlops.pipelines.judged import read_judged
+from mlops.pipelines.night import report_uri
+from mlops.pipelines.night_performance import NightPerformance
+from mlops.records import DriftReport, GateDecision, Incident, Outcome, from_dict
 from mlops.services import Services
 from mlops.spec import ModelSpec
+from mlops.storage import Manifest
 
 Found = TypeVar("Found")
+Kept = TypeVar("Kept")
 STEPS = ("ingestion", "features", "training", "validation", "promotion", "inference", "monitoring")
 NIGHTS = 14
 _CONTRACT, _EVIDENCE, _DRIFT_PAGE = "contract.html", "evidence.html", "drift.html"  # among a night's reports
@@ -160,7 +165,8 @@ def nights(services: Services, spec: ModelSpec, reigns: Iterable[Reign], last: i
     files: dict[date, set[str]] = {}
     for file in storage.listing(root):
         day, _, name = file.uri.removeprefix(f"{root}/").partition("/")
-        files.setdefault(date.fromisoformat(day), set()).add(name)
+        with contextlib.suppress(ValueError):  # a folder of somebody else
+            files.setdefault(date.fromisoformat(day), set()).add(name)
     valid = set(partitions.delivered_days(storage, spec.dataset))
     held = set(quarantine.waiting_days(storage, spec.dataset))
     moves = {reign.night: reign for reign in reigns if reign.night is not None}
@@ -176,79 +182,80 @@ def report_page(services: Services, spec: ModelSpec, day: date, name: str) -> by
     Raises:
         NoDataError: there is none of that name.
     """
-    root = services.storage.uri("reports", spec.name, day.isoformat())
-    names = {file.uri.removeprefix(f"{root}/") for file in services.storage.listing(root)}
+    root = report_uri(services, spec, day, "")
+    names = {file.uri.removeprefix(root) for file in services.storage.listing(root)}
     if name not in names or not name.endswith(".html"):
         known = ", ".join(sorted(one for one in names if one.endswith(".html"))) or "none"
         raise NoDataError(f"There is no page {name!r} of {spec.name} for {day}.", hint=f"Pages of that night: {known}.")
-    return services.storage.read_bytes(services.storage.uri("reports", spec.name, day.isoformat(), name))
+    return services.storage.read_bytes(report_uri(services, spec, day, name))
 
 
 def _night(
     services: Services, spec: ModelSpec, day: date, files: set[str], valid: bool, held: bool, reign: Reign | None
 ) -> Night:
-    def kept(name: str) -> dict[str, Any]:
-        uri = services.storage.uri("reports", spec.name, day.isoformat(), name)
-        try:
-            found = services.storage.read_json(uri) if name in files else {}
-        except (MLOpsError, json.JSONDecodeError):  # half-written or taken away meanwhile: the rest is still shown
-            return {}
-        return found if isinstance(found, dict) else {}
-
     def page(name: str) -> str:
         return name if name in files else ""
 
-    delivery = Word()
-    if held:
-        delivery = Word("quarantined", "bad", page=page(_CONTRACT))
-    elif valid:
-        delivery = Word("valid", "good", page=page(_CONTRACT))
-    manifest = services.storage.manifest(predictions_uri(services, spec, day))
-    predictions = Word()
-    if manifest is not None:
-        predictions = Word(f"{manifest.rows:,} rows", "good", f"by version {manifest.facts.get('version', '?')}")
-    decision = kept("evidence.json").get("decision", {})
-    judged = page(f"evidence-v{decision.get('version')}.html") or page(_EVIDENCE)
-    shown = {_CONTRACT, _EVIDENCE, _DRIFT_PAGE, judged}
+    def kept(name: str, kind: type[Kept], say: Callable[[Kept], Word]) -> Word:
+        if name not in files:
+            return Word()
+        return _told(lambda: say(from_dict(kind, services.storage.read_json(report_uri(services, spec, day, name)))))
+
+    def judged() -> Word:
+        decision = read_judged(services, spec, day).decision
+        return _challenger(decision, page(f"evidence-v{decision.version}.html") or page(_EVIDENCE))
+
+    delivery = Word("quarantined", "bad") if held else Word("valid", "good") if valid else Word()
+    challenger = _told(judged) if "evidence.json" in files else Word()
+    shown = {_CONTRACT, _EVIDENCE, _DRIFT_PAGE, challenger.page}
     return Night(
         date=day,
-        delivery=delivery,
-        challenger=_challenger(decision, judged),
+        delivery=replace(delivery, page=page(_CONTRACT)),
+        challenger=challenger,
         champion=Word(f"version {reign.version}", "good", reign.reason) if reign else Word(),
-        predictions=predictions,
-        drift=_drift(kept("drift.json"), page(_DRIFT_PAGE)),
-        performance=_performance(kept("performance.json")),
+        predictions=_told(lambda: _predictions(services.storage.manifest(predictions_uri(services, spec, day)))),
+        drift=kept("drift.json", DriftReport, lambda found: _drift(found, page(_DRIFT_PAGE))),
+        performance=kept("performance.json", NightPerformance, _performance),
         pages=tuple(sorted(name for name in files if name.endswith(".html") and name not in shown)),
     )
 
 
-def _challenger(decision: dict[str, Any], page: str) -> Word:
-    if not decision:
-        return Word()
-    tone, word = _GATES[decision["verdict"]]
-    blocking = [g for g in decision["gates"] if g.get("decides", True) and g["verdict"] != "pass"]
-    why = "; ".join(f"{g['name'].replace('_', ' ')}: {g['reason']}" for g in blocking)
-    return Word(f"version {decision['version']} {word}", tone, why, page)
+def _told(say: Callable[[], Word]) -> Word:
+    """What there is to say; where it cannot be read (half-written, damaged, taken away meanwhile), that."""
+    try:
+        return say()
+    except (MLOpsError, ValueError, KeyError, TypeError) as error:
+        return Word("cannot be read", "unsure", str(error))
 
 
-def _drift(kept: dict[str, Any], page: str) -> Word:
-    if not kept:
+def _challenger(decision: GateDecision, page: str) -> Word:
+    tone, word = _GATES[decision.verdict]
+    why = "; ".join(reason.replace("_", " ", reason.partition(":")[0].count("_")) for reason in decision.reasons)
+    return Word(f"version {decision.version} {word}", tone, why, page)
+
+
+def _predictions(manifest: Manifest | None) -> Word:
+    if manifest is None:
         return Word()
-    tone, word = _DRIFT[kept["verdict"]]
-    if kept["verdict"] == "drift" and kept.get("degree") == "without_consequence":
+    return Word(f"{manifest.rows:,} rows", "good", f"by version {manifest.facts.get('version', '?')}")
+
+
+def _drift(found: DriftReport, page: str) -> Word:
+    tone, word = _DRIFT[found.verdict]
+    if found.verdict == "drift" and found.degree == "without_consequence":
         tone, word = "unsure", "drift, no consequence"
-    return Word(word, tone, kept.get("decision") or kept["reason"], page)
+    return Word(word, tone, found.decision or found.reason, page)
 
 
-def _performance(kept: dict[str, Any]) -> Word:
+def _performance(found: NightPerformance) -> Word:
     """The first metric that was measured, else the first that was estimated."""
-    for kind in ("realised", "estimated"):
-        for one in kept.get(kind, ()):
-            if one["value"] is not None:
-                span = "" if one["low"] is None else f"{one['low']:.3g} to {one['high']:.3g}, {one['rows']:,} rows"
-                about = "≈ " if kind == "estimated" else ""
-                return Word(f"{about}{one['metric'].replace('_', ' ')} {one['value']:.3g}", "quiet", f"{kind}: {span}")
-    return Word("cannot tell", "unsure", kept["reason"]) if kept.get("reason") else Word()
+    for kind, about, estimates in (("measured", "", found.realised), ("estimated", "≈ ", found.estimated)):
+        for one in estimates:
+            if one.value is not None:
+                span = "" if one.low is None or one.high is None else f"{one.low:.3g} to {one.high:.3g}, "
+                words = f"{about}{one.metric.replace('_', ' ')} {one.value:.3g}"
+                return Word(words, "quiet", f"{kind}: {span}{one.rows:,} rows")
+    return Word("cannot tell", "unsure", found.reason) if found.reason else Word()
 
 
 def _asked(unknown: list[str], ask: Callable[[], Iterable[Found]]) -> list[Found]:

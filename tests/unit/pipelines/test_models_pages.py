@@ -148,10 +148,13 @@ def test_a_dag_leads_to_its_model(visitor: Visitor) -> None:
         assert (answer.status_code, answer.headers["location"]) == (307, place)
 
 
-def test_half_a_report_hides_no_other_night(visitor: Visitor, contenders: Contenders) -> None:
-    """What cannot be read is left out; the rest of the page is there."""
+def test_half_a_report_hides_no_other_night_and_says_so(visitor: Visitor, contenders: Contenders) -> None:
+    """What cannot be read says that it cannot; a folder of somebody else, or a page as its own, disturbs nothing."""
     spec, services = contenders.spec, visitor.services
     services.storage.write_bytes(report_uri(services, spec, NIGHT, "drift.json"), b'{"verdict": "dri')
+    services.storage.write_bytes(report_uri(services, spec, NIGHT, "performance.json"), b"[1]")
+    services.storage.write_bytes(services.storage.uri("reports", spec.name, "notes", "mine.html"), b"hello")
     page = visitor.get(f"/models/{visitor.name}")
+    assert page.count("cannot be read") == 2
     assert "version 1 passed" in page
     assert "version 2 refused" in page
